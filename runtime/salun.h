@@ -56,6 +56,7 @@ typedef struct {
     float batch;                       /* n as a number */
     float step;                        /* training steps done */
     float lr;                          /* this step's learning rate, before per-parameter factors */
+    float smoothing;                   /* label smoothing of the loss */
     uint32_t step_count;               /* step, for random numbers */
     uint32_t seed[2];
 } SalunRun;
@@ -124,7 +125,7 @@ typedef struct {
     const SalunAugment *augment; int32_t augment_count;
     int32_t schedule_count; const SalunSchedPart *schedule;
     double lr;
-    double smoothing;                  /* label smoothing compiled in; changed at run time through input "smoothing" */
+    double smoothing;                  /* label smoothing, the default of salun_set_smoothing */
     int64_t epochs;
     uint64_t seed;
 } SalunRecipe;
@@ -142,7 +143,7 @@ typedef struct {
     int64_t prepared_bytes, block_bytes, scratch_bytes;
     const void *constants; int64_t constants_bytes;
     const SalunPort *inputs; int32_t input_count;            /* of infer and step: the images first */
-    int32_t target_count; const SalunPort *targets;          /* step only, behind the inputs: "labels", "smoothing" */
+    int32_t target_count; const SalunPort *targets;          /* step only, behind the inputs: "labels" */
     const SalunPort *outputs; int32_t output_count;          /* of infer; step has the loss (one float) before them */
     int32_t tap_count; const char *const *taps;
     SalunEntry prepare, infer;         /* parameters -> PREPARED; PREPARED, inputs -> outputs */
@@ -193,6 +194,7 @@ int salun_update(SalunModel *m, float lr, SalunError *err);
 /* The step counter, the key of random numbers; salun_update adds one to the step. */
 void salun_set_step(SalunModel *m, uint32_t step);
 void salun_set_seed(SalunModel *m, uint64_t seed);
+void salun_set_smoothing(SalunModel *m, float smoothing);
 /* Called after every kernel that completes a tap while set: name, first value, count. NULL: none. */
 typedef void SalunProbe(void *arg, const char *tap, const char *kernel, const float *value, int64_t count);
 void salun_set_probe(SalunModel *m, SalunProbe *probe, void *arg);

@@ -64,7 +64,8 @@ typedef enum { CLASS_LEAF, CLASS_MAP, CLASS_REDUCE, CLASS_CONTRACT, CLASS_MOVE, 
 typedef struct { const char *text; int arity; OpClass class; } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 
-typedef enum { SCALAR_BATCH /* n */, SCALAR_STEP, SCALAR_LR, SCALAR_COUNT } ScalarId;
+/* BATCH: n; STEP: training steps done; LR: this step's rate; SMOOTHING: of the loss's labels, recipe.smoothing unless the run says otherwise */
+typedef enum { SCALAR_BATCH, SCALAR_STEP, SCALAR_LR, SCALAR_SMOOTHING, SCALAR_COUNT } ScalarId;
 
 typedef struct {                      /* CONV*, *POOL*: spatial dimensions are the axes 2.. */
     int spatial;                      /* 0 to 3 */
