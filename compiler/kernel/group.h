@@ -1,0 +1,54 @@
+/* group.h - fusion groups: sets of nodes that become one loop nest, and the layouts of the values between.
+ *
+ * Every node of a graph but leaves and aliases belongs to one group. A group has at most one anchor
+ * (CONTRACT, REDUCE, POOL, MOVE, RANDOM); its MAPs all have the group's space, the shape of the anchor's result
+ * or, without an anchor, of the MAPs themselves; a REDUCE anchor may also have MAPs before it
+ * (`before`, over the reduced operand's shape). Side sums add a member's value up to a smaller shape on the
+ * way. Only `outputs` are materialised. */
+#ifndef SALUN_KERNEL_GROUP_H
+#define SALUN_KERNEL_GROUP_H
+
+#include "graph/graph.h"
+#include "kernel/kir.h"
+
+/* PLAIN: row-major. BLOCKED: [batch][ceil(C/W)][the other axes in order][W] with C the channel axis;
+ * lanes beyond C are zero. Rank 2 [N, C] blocked is [N][ceil(C/W) * W]. */
+typedef enum { LAYOUT_PLAIN, LAYOUT_BLOCKED } Layout;
+
+typedef struct Group Group;
+
+/* What lowering knows of a value: in node->note from layout on. */
+typedef struct {
+    Group *group;              /* that computes it; NULL for leaves and aliases */
+    Layout layout;
+    Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded): NULL: its own */
+    bool materialised;
+    int space; int64_t offset; /* its place, bytes; after plan */
+    int64_t bytes;
+    int first, last;           /* life, in call numbers of its entry */
+} ValueInfo;
+static inline ValueInfo *value_info(const Node *n) { return n->note; }
+
+struct Group {
+    int id;
+    Node *anchor;
+    Node **before; int before_count;   /* MAPs over a REDUCE anchor's operand */
+    Node **maps; int map_count;        /* MAPs behind the anchor, topological */
+    Node **sums; int sum_count;        /* OP_SUM nodes added up on the way */
+    Node **inputs; int input_count;    /* values from outside, each once, in order of first use */
+    Node **outputs; int output_count;  /* members visible outside */
+    Shape space; int channel;          /* of maps */
+    bool prepare;                      /* depends on parameters and states alone (infer graph) */
+    const char *why;                   /* what ended it, for explain */
+};
+
+typedef struct { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; } Grouping;
+Grouping *pass_fuse(Arena *a, Graph *g, const Target *t);    /* assigns groups and layouts; groups in executable order */
+void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */
+void grouping_verify(const Grouping *g);
+int64_t value_floats(const Node *n, int width);              /* memory of a value in its layout, elements */
+
+/* The element index of logical position at[0..rank) of a value in its layout, for the vector of W channels (BLOCKED)
+ * whose block is `block`: at[channel] is ignored and lane 0 addressed. PLAIN: at[channel] is block * W. */
+Index value_index(const Node *n, int width, const Index *at, Index block);
+#endif

@@ -1,0 +1,48 @@
+/* module.h - what is not a loop nest: tables, places, and entries that call kernels in order.
+ * With kir.h this is all that a back end reads. It mirrors salun.h's SalunProgram. */
+#ifndef SALUN_KERNEL_MODULE_H
+#define SALUN_KERNEL_MODULE_H
+
+#include "graph/graph.h"
+#include "kernel/kir.h"
+
+/* The same numbers as SalunSpace; a test compares. */
+typedef enum {
+    SPACE_PARAMS, SPACE_STATES, SPACE_RAW, SPACE_GRADS, SPACE_SLOTS, SPACE_PREPARED, SPACE_BLOCK, SPACE_CONSTANTS,
+    SPACE_INPUT, SPACE_OUTPUT = SPACE_INPUT + 8, SPACE_COUNT = SPACE_OUTPUT + 8
+} Space;
+typedef struct { int space; int64_t offset; } MemPlace;      /* offset in bytes */
+
+typedef struct {
+    Kernel *kernel;            /* shared by calls whose kernels are equal */
+    MemPlace *args; int arg_count;   /* one per BUFFER_ARG of the kernel */
+    int64_t tasks, unit;       /* as in SalunCall */
+    double flops;              /* of one task */
+    const char *tap;           /* NULL: none */
+    int out;                   /* argument that holds the tap's value, -1: none */
+    bool out_per_image; int64_t out_count;
+    const char *title;         /* for readers: taps, shapes, source line */
+} Call;
+
+typedef struct { const char *name; Call *calls; int count, cap; } Entry;
+typedef enum { ENTRY_PREPARE, ENTRY_INFER, ENTRY_STEP, ENTRY_UPDATE, ENTRY_COUNT } EntryId;
+
+typedef struct {
+    Program *program;
+    const Target *target;
+    MathMode math;
+    Entry entry[ENTRY_COUNT];
+    Kernel **kernels; int kernel_count, kernel_cap;          /* in order of first use, each once */
+    int64_t prepared_bytes, block_bytes, scratch_bytes;
+    unsigned char *constants; int64_t constants_bytes;
+    int slot_count;
+    uint64_t hash;             /* of network, options, target, math, capacity */
+    bool blas;                 /* plain matrix products may call the BLAS */
+} Module;
+
+/* kernel/module.c: lowers every graph of the program. */
+typedef struct { const Target *target; MathMode math; bool blas; } LowerOptions;
+Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);
+void module_print(Writer *out, const Module *m);             /* --emit=kernels: entries, then kernels */
+void module_print_plan(Writer *out, const Module *m);        /* --emit=plan: every value's place, size, life */
+#endif
