@@ -8,6 +8,7 @@
 #define SALUN_GRAPH_EXPR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "support/arena.h"
 #include "support/writer.h"
 
@@ -27,6 +28,9 @@ struct Expr {
     double value;         /* EXPR_CONST */
     int index;            /* EXPR_INPUT, EXPR_COORD */
     const Expr *arg[3];
+    int input_limit;      /* 1 + the largest input index at or below this node; 0: none */
+    int coord_limit;      /* the same of coordinates */
+    uint64_t inputs;      /* bit k: input k occurs, for k < 64 */
 };
 
 typedef struct { const char *text; int args; } ExprInfo;
@@ -47,6 +51,12 @@ bool expr_uses_input(const Expr *e, int index);
 int expr_input_limit(const Expr *e);         /* 1 + the largest input index used; 0: none */
 int expr_size(const Expr *e);                /* distinct operator nodes */
 
+/* The distinct nodes at and below e in order of id: arguments before results, e last. Neither this
+ * nor any walk built on it recurses, so depth is no limit. */
+const Expr **expr_nodes(Arena *arena, const Expr *e, int *count);
+/* Position of `e` in such a list; it must be there. */
+int expr_position(const Expr *const *nodes, int count, const Expr *e);
+
 /* Value by the table's formula, in double: used by folding, never by the interpreter. */
 double expr_fold(const Expr *e, const double *input, const double *coord);
 
@@ -63,5 +73,8 @@ const Expr *expr_derivative(ExprPool *p, const Expr *e, int k);
  * result y = e (as input number `y_input`) without x itself. NULL where no such form is known. */
 const Expr *expr_derivative_from_output(ExprPool *p, const Expr *e, int x_input, int k, int y_input);
 
-void expr_print(Writer *out, const Expr *e);  /* infix, fully determined: `(i0 * i1) / sqrt(...)` */
+/* Infix, fully determined: `(i0 * i1) / sqrt(...)`; inputs are i0, i1.., coordinates c0, c1... Where the
+ * tree would be large, what is shared comes first under a name: `t0 = i0 * i0; (t0 + 1) / t0`. */
+void expr_print(Writer *out, const Expr *e);
+void expr_print_number(Writer *out, double value);   /* shortest decimal that reads back to the same bits */
 #endif

@@ -15,6 +15,7 @@
 #include "support/arena.h"
 #include "support/diag.h"
 #include "support/source.h"
+#include "support/table.h"
 #include "support/writer.h"
 
 enum { MAX_RANK = 6, MAX_SPATIAL = 3 };
@@ -27,7 +28,7 @@ typedef struct {
     int64_t dim[MAX_RANK];
 } Shape;
 
-int64_t shape_count(const Shape *s);                  /* elements at full capacity; 1 for rank 0 */
+int64_t shape_count(const Shape *s);                  /* elements at full capacity; 1 for rank 0; INT64_MAX beyond it */
 bool shape_equal(const Shape *a, const Shape *b);
 const char *shape_text(Arena *a, DType t, const Shape *s);   /* f32[8, 64, 32, 32]; the user's form */
 
@@ -75,6 +76,9 @@ typedef struct {                      /* CONV*, *POOL*: spatial dimensions are t
 } Window;
 
 typedef enum { TABLE_PARAMS, TABLE_STATES, TABLE_RAW, TABLE_GRADS, TABLE_SLOTS, TABLE_COUNT } TableId;
+extern const char *const table_text[TABLE_COUNT];     /* "params", "states", .. */
+extern const char *const scalar_text[SCALAR_COUNT];   /* "batch", .. */
+extern const char *const dtype_text[];                /* "f32", "i32", "u8" */
 
 typedef struct Node Node;
 typedef struct Trace Trace;           /* how an instance was reached, for diagnostics */
@@ -164,10 +168,13 @@ void graph_output(Graph *g, const char *name, Node *node);
 /* x as an operand of a MAP over `target`: rank 0 and equal ranks stay; a rank-1 tensor lies along the
  * target's channel axis when it has one; other ranks align at the last axis. NULL when it does not fit. */
 Node *graph_align(Graph *g, Node *x, const Shape *target, int channel, const Node *like);
-bool shape_join(const Shape *a, const Shape *b, Shape *result);   /* equal rank or rank 0; dims equal or 1 */
+/* Equal rank or rank 0; dims equal or 1. A batched axis 0 joins a batched one or a 1, and stays batched. */
+bool shape_join(const Shape *a, const Shape *b, Shape *result);
 Shape shape_of(bool batched, int rank, const int64_t *dim);
 /* spatial sizes of a window's result; false when one would be < 1 */
 bool window_result(const Window *win, const int64_t *in, int64_t *out);
+/* whether every window holds at least one element that is no padding: what a pool requires */
+bool window_covers(const Window *win, const int64_t *in);
 
 void graph_replace(Graph *g, Node *old, Node *with);              /* every use, output and effect */
 void graph_remove(Graph *g, Node *n);                             /* n has no use */
@@ -178,6 +185,10 @@ void graph_sort(Graph *g);                                        /* restores to
 void graph_print(Writer *out, const Graph *g);   /* stable; one line per node: `%3 = conv %1, %2 {..} : f32[..]  ; layer1.0.conv1 line 7` */
 void graph_dot(Writer *out, const Graph *g);
 void graph_verify(const Graph *g, const char *after);   /* aborts naming the pass when an invariant is broken */
+const char *graph_check(const Graph *g, Arena *arena);  /* the first broken invariant in words; NULL: sound */
+/* What is wrong with a node seen alone with its inputs (arity, shapes, types, attributes); NULL: nothing.
+ * The builders assert that it is NULL. */
+const char *node_error(const Node *n);
 
 /* ---- the program ---- */
 
@@ -223,7 +234,13 @@ struct Program {
     PreStep *pre; int pre_count;      /* of input 0; 0: none declared */
     Recipe recipe;
     int64_t table_size[TABLE_COUNT];  /* floats; passes/tables.c */
+    Table *names; int named;          /* program_tensor's index over tensors[0 .. named) */
 };
 
-TensorDecl *program_tensor(Program *p, const char *name);          /* NULL when there is none */
+Program *program_new(Arena *arena, const char *name);              /* empty, batch 1, a fresh ExprPool */
+/* Appends a tensor: index set, offsets -1, group of a plain parameter (lr_scale 1); the rest is the caller's. */
+TensorDecl *program_add_tensor(Program *p, const char *name, Shape shape, int channel, bool is_state);
+/* The tensor of that name, the first where a name occurs twice; NULL when there is none. Sees whatever
+ * was appended to p->tensors before the call. */
+TensorDecl *program_tensor(Program *p, const char *name);
 #endif
