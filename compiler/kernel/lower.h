@@ -6,7 +6,8 @@
  *     body_start(b);                           at the start of the task: invariant expressions, zeroed side sums
  *     body_channels(b, slot, block);           where the channel block of a slot is known: per-channel values
  *     body_point(b, slot, at, block, acc);     for each vector: maps, stores; acc is the anchor's value or NO_REG
- *     body_finish(b);                          at the end of the task: partial side sums
+ *     body_finish(b, ...);                     at the end of the task: partial side sums
+ *     body_args(b, call); body_sums(b);        behind lower_call: the arguments, then the calls that add partials up
  * A slot is one channel block of a register tile. */
 #ifndef SALUN_KERNEL_LOWER_H
 #define SALUN_KERNEL_LOWER_H
@@ -41,8 +42,13 @@ void body_args(Body *b, PlannedCall *c);                     /* binds the buffer
 void body_start(Body *b);
 void body_channels(Body *b, int slot, Index block);
 void body_point(Body *b, int slot, const Index *at, Index block, Reg acc);
-void body_finish(Body *b);
-void body_sums(Body *b, PlannedCall *c);                     /* appends the calls that add up the partial side sums */
+/* The task's side sums go to row `row` of panel `panel` (its slots are the channel blocks panel * slots + slot).
+ * Every task has its own (panel, row): 0 <= panel < panels, 0 <= row < rows * (unit ? ceil(n / unit) : 1),
+ * rows of one unit of images consecutive: row = unit number * rows + position. */
+void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, int64_t unit);
+void body_sums(Body *b);                                     /* appends the calls that add up the partial side sums */
+/* Whether the axes behind channel and batch may be walked as one: at[last] over their product, the others 0. */
+bool body_flat(const Group *g);
 
 /* schedules, one file each */
 void lower_conv(Lower *l, const Group *g);                   /* CONV and CONV_INPUT */
@@ -53,10 +59,8 @@ void lower_pool(Lower *l, const Group *g);
 void lower_move(Lower *l, const Group *g);
 void lower_random(Lower *l, const Group *g);
 
-/* math.c: an expression's operators as kernel operations. args: registers of its inputs; coord: of its coordinates. */
-Reg lower_expr(Kernel *k, const Expr *e, const Reg *input, const Reg *coord, bool vector);
-Reg math_exp(Kernel *k, Reg x);
-Reg math_log(Kernel *k, Reg x);
-Reg math_tanh(Kernel *k, Reg x);
-Reg math_erf(Kernel *k, Reg x);
+/* math.c: EXP, LOG, TANH, SIGMOID, ERF, SIN, COS, SOFTPLUS, POW as kernel operations on vectors (or scalars, as x is),
+ * within 2 units in the last place (POW 4, exact for integer y small enough), the same bits from every back end.
+ * y: POW only. */
+Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y);
 #endif
