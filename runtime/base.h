@@ -1,0 +1,55 @@
+/* base.h - errors, clock, files: what every part of the runtime stands on (error.c, file.c).
+ *
+ * Functions that can fail return 0 or an exit code of salun.h, with one line of text in err (which may be NULL). */
+#ifndef SALUN_BASE_H
+#define SALUN_BASE_H
+
+#include "salun.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+/* Fills err and returns code. The text is cut to fit; control characters in it become '?', so that it stays one line. */
+int salun_error(SalunError *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* A list of names for a message: "a, b, c and 4 more", at most ten and what fits. Zero it before use. */
+typedef struct { char text[240]; int shown, total; } SalunNames;
+void salun_names_add(SalunNames *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The finished text, with the count of what was left out. */
+const char *salun_names_end(SalunNames *list);
+
+/* "[64,3,7,7]" into text (size bytes); returns text. */
+const char *salun_shape_text(char *text, size_t size, int rank, const int64_t *dim);
+
+/* Seconds of a clock that never goes back. */
+static inline double salun_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- reading: a file mapped into memory ---- */
+
+typedef struct { const unsigned char *data; size_t size; bool mapped; } SalunMap;
+
+/* Maps a regular file for reading; an empty file has size 0 and a data pointer that is not NULL. */
+int salun_map(SalunMap *map, const char *path, SalunError *err);
+void salun_unmap(SalunMap *map);
+
+/* ---- writing: a file that is there whole or not at all ---- */
+
+/* Written beside the target as PATH.part, then synced and renamed over it; the directory is synced too. What was at PATH
+ * before stays until the rename. Two processes that write the same PATH take turns. A target that is not a regular file
+ * (/dev/stdout, a pipe) is written directly. Errors: SALUN_BAD_INPUT when it cannot be created, SALUN_NO_SPACE when
+ * writing fails. */
+typedef struct { int fd; bool direct; char *path, *part; } SalunSink;
+
+int salun_sink_open(SalunSink *s, const char *path, SalunError *err);
+int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *err);
+/* Overwrites bytes written before, at `offset` (not when direct). */
+int salun_sink_patch(SalunSink *s, const void *data, size_t bytes, int64_t offset, SalunError *err);
+int salun_sink_commit(SalunSink *s, SalunError *err);          /* frees s, on failure too */
+void salun_sink_abort(SalunSink *s);                           /* frees s; the target is as it was */
+
+#endif
