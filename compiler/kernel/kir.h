@@ -94,7 +94,8 @@ typedef enum {
     STM_LOAD, STM_STORE,
     STM_ADD_TO,                /* memory at index += src; VECTOR, MASKED or SCALAR; a read, an add, a write */
     STM_OPAQUE,                /* the back end must forget what it knows of `buffer`'s address (keeps registers from spilling) */
-    STM_PREFETCH               /* buffer at index, into level `value` of the cache */
+    STM_PREFETCH,              /* buffer at index, into level `value` of the cache */
+    STM_COUNT                  /* only while building: a note that waits for its statement */
 } StmKind;
 
 typedef struct Stm Stm;
@@ -163,6 +164,7 @@ void kb_prefetch(Kernel *k, int buffer, Index at, int level);
 void kernel_finish(Kernel *k);                    /* verifies, hashes */
 
 void kernel_print(Writer *out, const Kernel *k);
+void kernel_print_form(Writer *out, const Kernel *k);  /* without names, notes and title: what kernel_equal compares */
 bool kernel_verify(const Kernel *k, Writer *why); /* false: a compiler bug, `why` says where */
 bool kernel_equal(const Kernel *a, const Kernel *b);  /* the same but for names, title and span */
 #endif
