@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { SOURCE_MAX_BYTES = 16 << 20 };
+enum { SOURCE_MAX_BYTES = 4 << 20 };
 
 typedef struct SourceFile {
     const char *name;       /* as diagnostics show it */

@@ -15,7 +15,7 @@
 
 enum { AST_MAX_DEPTH = 500 };
 
-typedef enum NodeKind {
+typedef enum AstKind {
     /* expressions */
     EXPR_BAD,           /* what was not understood; an error was reported */
     EXPR_NUMBER,        /* number: 3, 0.5, 5e-4, pi, inf */
@@ -59,7 +59,7 @@ typedef enum NodeKind {
     ITEM_OPTION,        /* set: norm = e, weight_decay = 0 */
     ITEM_VALUE,         /* set: epochs 200, data cifar10(batch = 128) |> flip */
     ITEM_GROUP          /* group: group "*.a", "*.b" { weight_decay = 0 } */
-} NodeKind;
+} AstKind;
 
 typedef enum UnaryOp { UNARY_NEGATE, UNARY_NOT } UnaryOp;
 typedef enum BinaryOp {
@@ -67,7 +67,7 @@ typedef enum BinaryOp {
 } BinaryOp;
 typedef enum CompareOp { COMPARE_EQ, COMPARE_NE, COMPARE_LT, COMPARE_LE, COMPARE_GT, COMPARE_GE } CompareOp;
 
-typedef struct Node Node;
+typedef struct AstNode AstNode;
 
 typedef struct Name {
     const char *text;       /* NULL: not there */
@@ -79,14 +79,14 @@ typedef struct NameList {
     int count, capacity;
 } NameList;
 
-typedef struct NodeList {
-    Node **items;
+typedef struct AstList {
+    AstNode **items;
     int count, capacity;
-} NodeList;
+} AstList;
 
 /* Lines between braces. */
 typedef struct Body {
-    NodeList lines;
+    AstList lines;
     Span span;              /* from `{` to `}` */
 } Body;
 
@@ -94,7 +94,7 @@ typedef struct Body {
 typedef struct Arg {
     Name name;              /* text NULL: positional */
     bool fixed;             /* fixed a = 0.5 */
-    Node *value;
+    AstNode *value;
     Span span;
 } Arg;
 
@@ -106,7 +106,7 @@ typedef struct ArgList {
 /* layer{stage + 1}: text "layer", then a value. */
 typedef struct LabelPart {
     const char *text;       /* NULL: a value */
-    Node *value;
+    AstNode *value;
     Span span;              /* of a value with its braces */
 } LabelPart;
 
@@ -119,7 +119,7 @@ typedef struct Label {
 /* f32[N, 3, 32, 32] */
 typedef struct Type {
     Name element;
-    NodeList dims;
+    AstList dims;
     Span span;
 } Type;
 
@@ -127,8 +127,8 @@ typedef struct Type {
 typedef struct Input {
     Name name;
     Type *type;             /* networks' inputs only; else NULL */
-    Node *channel;          /* axis, or the name `last`; NULL: 1 */
-    Node *value;            /* default; NULL: none */
+    AstNode *channel;       /* axis, or the name `last`; NULL: 1 */
+    AstNode *value;         /* default; NULL: none */
     Span span;
 } Input;
 
@@ -143,8 +143,8 @@ typedef struct Param {
     Name name;
     Name scope;             /* `channel`, `out`; text NULL: one scalar */
     BoundKind bound;
-    Node *low, *high;       /* low: > e, >= e, in (low, high) */
-    Node *value;            /* initial value; NULL: none given */
+    AstNode *low, *high;       /* low: > e, >= e, in (low, high) */
+    AstNode *value;         /* initial value; NULL: none given */
     Span span;
 } Param;
 
@@ -164,7 +164,7 @@ struct Pattern {
 
 /* if c { } else if d { } else { } */
 typedef struct Arm {
-    Node *condition;        /* NULL: else, the last arm */
+    AstNode *condition;        /* NULL: else, the last arm */
     Body body;
     Span span;
 } Arm;
@@ -174,8 +174,8 @@ typedef struct ArmList {
     int count, capacity;
 } ArmList;
 
-struct Node {
-    NodeKind kind;
+struct AstNode {
+    AstKind kind;
     bool parens;            /* an expression that was written in parentheses; span includes them */
     bool tight;             /* a binary operator that was written without spaces around it */
     int depth;              /* levels of nodes from here down, 1 for a leaf */
@@ -185,32 +185,32 @@ struct Node {
         struct { const char *text; } string;                /* contents, escapes resolved */
         struct { bool value; } boolean;
         struct { const char *text; } name;
-        struct { NodeList items; } list;
-        struct { UnaryOp op; Span op_span; Node *operand; } unary;
-        struct { BinaryOp op; Span op_span; Node *left, *right; } binary;
-        struct { CompareOp op; Span op_span; Node *left, *right; } compare;
-        struct { Node *condition, *then, *otherwise; } cond;
-        struct { Node *callee; ArgList args; Label *label; } call;          /* label NULL: none */
-        struct { Node *base; NodeList items; } index;
-        struct { Node *base; Name name; } field;
-        struct { Node *from, *to; Span op_span; } range;
-        struct { Node *left, *stage; Label *label; Span op_span; } pipe;    /* the stage's label stands here,
+        struct { AstList items; } list;
+        struct { UnaryOp op; Span op_span; AstNode *operand; } unary;
+        struct { BinaryOp op; Span op_span; AstNode *left, *right; } binary;
+        struct { CompareOp op; Span op_span; AstNode *left, *right; } compare;
+        struct { AstNode *condition, *then, *otherwise; } cond;
+        struct { AstNode *callee; ArgList args; Label *label; } call;          /* label NULL: none */
+        struct { AstNode *base; AstList items; } index;
+        struct { AstNode *base; Name name; } field;
+        struct { AstNode *from, *to; Span op_span; } range;
+        struct { AstNode *left, *stage; Label *label; Span op_span; } pipe;    /* the stage's label stands here,
                                                                also when the stage is an EXPR_CALL */
-        struct { NameList targets; Node *value; } assign;
+        struct { NameList targets; AstNode *value; } assign;
         struct { ArgList values; } returns;
-        struct { Node *value; } expr;
-        struct { Pattern *pattern; Name index; Node *over; Label *label; Body body; } loop;
+        struct { AstNode *value; } expr;
+        struct { Pattern *pattern; Name index; AstNode *over; Label *label; Body body; } loop;
         struct { ArmList arms; } branch;
-        struct { Name name; Node *value; } set;
-        struct { Name name; Type *type; Node *value; } tensor;              /* value NULL: none */
-        struct { bool now; Name name; Node *value; } update;
+        struct { Name name; AstNode *value; } set;
+        struct { Name name; Type *type; AstNode *value; } tensor;              /* value NULL: none */
+        struct { bool now; Name name; AstNode *value; } update;
         struct { const char *path; Span path_span; } use;
-        struct { Name name; Name input; ParamList params; Node *formula; } function;
+        struct { Name name; Name input; ParamList params; AstNode *formula; } function;
         struct { Name name; InputList inputs, options; Body body; } block;
         struct { Name name, base; Body body; } variant;     /* ITEM_PLACE, ITEM_OPTION */
         struct { Name network; Body body; } train;          /* ITEM_VALUE, ITEM_GROUP, STMT_TARGET */
-        struct { Node *pattern; bool append; Node *value; } place;          /* pattern: EXPR_STRING; append: += */
-        struct { NodeList patterns; Body body; } group;     /* patterns: EXPR_STRING; body: ITEM_OPTION */
+        struct { AstNode *pattern; bool append; AstNode *value; } place;          /* pattern: EXPR_STRING; append: += */
+        struct { AstList patterns; Body body; } group;     /* patterns: EXPR_STRING; body: ITEM_OPTION */
     };
 };
 
@@ -221,7 +221,7 @@ typedef struct Comment {
 
 typedef struct AstFile {
     const SourceFile *source;
-    NodeList declarations;
+    AstList declarations;
     Comment *comments;      /* in order of the text; the printer puts them back */
     int comment_count;
 } AstFile;
@@ -231,21 +231,21 @@ typedef struct AstFile {
 AstFile *syntax_parse(Arena *arena, const SourceFile *source, Diag *diag);
 
 /* Parses one expression, such as the value of -D or --place; NULL after an error, which was reported. */
-Node *syntax_parse_expression(Arena *arena, const SourceFile *source, Diag *diag);
+AstNode *syntax_parse_expression(Arena *arena, const SourceFile *source, Diag *diag);
 
 /* Prints .snet in the canonical style, comments and blank lines kept. Needs a tree without EXPR_BAD and its
  * source text. Printing what it printed gives the same text. */
 void ast_print(Writer *w, const AstFile *file);
 
 /* Prints one expression on one line, without comments. */
-void ast_print_expression(Writer *w, const Node *expr);
+void ast_print_expression(Writer *w, const AstNode *expr);
 
 /* Whether two trees say the same, spans and spacing apart. */
-bool ast_equal(const Node *a, const Node *b);
+bool ast_equal(const AstNode *a, const AstNode *b);
 bool ast_file_equal(const AstFile *a, const AstFile *b);
 
 /* What a node is, in the user's terms: "a call", "a network". */
-const char *ast_kind_text(NodeKind kind);
+const char *ast_kind_text(AstKind kind);
 const char *ast_binary_text(BinaryOp op);
 const char *ast_compare_text(CompareOp op);
 
