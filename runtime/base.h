@@ -47,8 +47,6 @@ typedef struct { int fd; bool direct; char *path, *part; } SalunSink;
 
 int salun_sink_open(SalunSink *s, const char *path, SalunError *err);
 int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *err);
-/* Overwrites bytes written before, at `offset` (not when direct). */
-int salun_sink_patch(SalunSink *s, const void *data, size_t bytes, int64_t offset, SalunError *err);
 int salun_sink_commit(SalunSink *s, SalunError *err);          /* frees s, on failure too */
 void salun_sink_abort(SalunSink *s);                           /* frees s; the target is as it was */
 

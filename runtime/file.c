@@ -118,21 +118,6 @@ int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *e
     return 0;
 }
 
-int salun_sink_patch(SalunSink *s, const void *data, size_t bytes, int64_t offset, SalunError *err) {
-    const char *p = data;
-    while (bytes) {
-        ssize_t done = pwrite(s->fd, p, bytes, offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return write_failed(s, err);
-        p += done;
-        bytes -= (size_t)done;
-        offset += done;
-    }
-    return 0;
-}
-
 /* Makes a rename in the directory of path durable; file systems that cannot do that are left alone. */
 static void sync_directory(const char *path) {
     char *copy = strdup(path);

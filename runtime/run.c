@@ -1,0 +1,145 @@
+/* run.c - running entry points: their calls in order, the tasks of each on the pool before the next begins. */
+#include "model.h"
+
+
+/* Below this a fork and a join (about a microsecond) cost more than they save. It never changes a result. */
+#define FORK_FLOPS 1e5
+
+typedef struct { SalunKernel *kernel; void *const *args; const SalunRun *runs; } Job;
+
+static void run_task(void *arg, int thread, int64_t task) {
+    const Job *job = arg;
+    job->kernel(job->args, &job->runs[thread], task);
+}
+
+static int64_t task_count(const SalunCall *c, int64_t n) {
+    return c->unit ? c->tasks * ((n + c->unit - 1) / c->unit) : c->tasks;
+}
+
+static void run_call(SalunModel *m, const SalunCall *c, void *const *args) {
+    int64_t tasks = task_count(c, m->runs->n);
+    if (c->flops * (double)tasks < FORK_FLOPS) {
+        for (int64_t task = 0; task < tasks; task++)
+            c->kernel(args, m->runs, task);
+        return;
+    }
+    Job job = { c->kernel, args, m->runs };
+    salun_pool_run(m->pool, run_task, &job, tasks);
+}
+
+static void tell_probe(const SalunModel *m, const SalunCall *c, void *const *args) {
+    if (c->tap < 0 || c->out < 0)
+        return;
+    int64_t count = c->out_unit ? c->out_count * m->runs->n : c->out_count;
+    m->probe(m->probe_arg, m->program->taps[c->tap], c->name, args[c->out], count);
+}
+
+static void run_entry(SalunModel *m, const SalunBound *b, double *seconds) {
+    uint64_t mode = salun_float_mode(m->flush);
+    for (int32_t i = 0; i < b->entry->count; i++) {
+        const SalunCall *c = &b->entry->calls[i];
+        void *const *args = b->args + b->first[i];
+        double begin = seconds ? salun_seconds() : 0;
+        run_call(m, c, args);
+        if (seconds)
+            seconds[i] = salun_seconds() - begin;
+        if (m->probe)
+            tell_probe(m, c, args);
+    }
+    salun_float_restore(mode);
+}
+
+static void set_n(SalunModel *m, int64_t n) {
+    for (int i = 0; i < salun_pool_threads(m->pool); i++) {
+        m->runs[i].n = n;
+        m->runs[i].batch = (float)n;
+    }
+}
+
+/* Points the caller's arguments at this run's arrays. */
+static int attach(SalunModel *m, const SalunBound *b, int64_t n, const void *const *inputs, void *const *outputs, SalunError *err) {
+    if (n < 1 || n > m->program->batch)
+        return salun_error(err, SALUN_BAD_INPUT, "%s: n is %lld, it was compiled for 1 to %lld", m->program->name, (long long)n,
+                           (long long)m->program->batch);
+    for (int64_t i = 0; i < b->input_count; i++) {
+        const SalunFixup *f = &b->inputs[i];
+        if (!inputs[f->port])
+            return salun_error(err, SALUN_BAD_INPUT, "%s: input %d is missing", m->program->name, (int)f->port);
+        b->args[f->slot] = (char *)inputs[f->port] + f->offset;
+    }
+    for (int64_t i = 0; i < b->output_count; i++) {
+        const SalunFixup *f = &b->outputs[i];
+        if (!outputs[f->port])
+            return salun_error(err, SALUN_BAD_INPUT, "%s: output %d is missing", m->program->name, (int)f->port);
+        b->args[f->slot] = (char *)outputs[f->port] + f->offset;
+    }
+    set_n(m, n);
+    return 0;
+}
+
+int salun_prepare(SalunModel *m, SalunError *err) {
+    (void)err;
+    run_entry(m, &m->bound[SALUN_BOUND_PREPARE], NULL);
+    m->prepared = true;
+    return 0;
+}
+
+int salun_infer(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, SalunError *err) {
+    int code = attach(m, &m->bound[SALUN_BOUND_INFER], n, inputs, outputs, err);
+    if (code)
+        return code;
+    if (!m->prepared)
+        salun_prepare(m, err);
+    run_entry(m, &m->bound[SALUN_BOUND_INFER], m->call_seconds);
+    return 0;
+}
+
+int salun_step(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, SalunError *err) {
+    if (!m->program->step.count)
+        return salun_error(err, SALUN_FAIL, "%s was not compiled for training", m->program->name);
+    int code = attach(m, &m->bound[SALUN_BOUND_STEP], n, inputs, outputs, err);
+    if (code)
+        return code;
+    run_entry(m, &m->bound[SALUN_BOUND_STEP], NULL);
+    salun_touch(m);
+    return 0;
+}
+
+int salun_update(SalunModel *m, float lr, SalunError *err) {
+    if (!m->program->update.count)
+        return salun_error(err, SALUN_FAIL, "%s was not compiled for training", m->program->name);
+    for (int i = 0; i < salun_pool_threads(m->pool); i++)
+        m->runs[i].lr = lr;
+    run_entry(m, &m->bound[SALUN_BOUND_UPDATE], NULL);
+    salun_set_step(m, m->runs->step_count + 1);
+    salun_touch(m);
+    return 0;
+}
+
+void salun_set_step(SalunModel *m, uint32_t step) {
+    for (int i = 0; i < salun_pool_threads(m->pool); i++) {
+        m->runs[i].step_count = step;
+        m->runs[i].step = (float)step;
+    }
+}
+
+void salun_set_seed(SalunModel *m, uint64_t seed) {
+    for (int i = 0; i < salun_pool_threads(m->pool); i++) {
+        m->runs[i].seed[0] = (uint32_t)seed;
+        m->runs[i].seed[1] = (uint32_t)(seed >> 32);
+    }
+}
+
+void salun_set_smoothing(SalunModel *m, float smoothing) {
+    for (int i = 0; i < salun_pool_threads(m->pool); i++)
+        m->runs[i].smoothing = smoothing;
+}
+
+void salun_set_probe(SalunModel *m, SalunProbe *probe, void *arg) {
+    m->probe = probe;
+    m->probe_arg = arg;
+}
+
+void salun_set_profile(SalunModel *m, double *seconds) {
+    m->call_seconds = seconds;
+}

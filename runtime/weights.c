@@ -1,0 +1,239 @@
+/* weights.c - weight files into a model and back.
+ *
+ * Every parameter and state of the network must be in the file under its name with its shape ([] equals [1]), and nothing else;
+ * `*.num_batches_tracked` is ignored. F16, BF16 and F64 become float32. A value outside its parameter's constraint is an error.
+ * Names that match the glob `allow` are left out on both sides. Everything is checked before the first value is written. */
+#include "constraint.h"
+#include "model.h"
+#include "safetensors.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef void Note(const char *text, void *arg);
+typedef struct { SalunModel *m; const SalunSt *st; const char *file, *allow; Note *note; void *note_arg; SalunError *err; } Load;
+
+enum { CHUNK = 1024 };
+
+static bool allowed(const Load *l, const char *name) {
+    return l->allow && fnmatch(l->allow, name, 0) == 0;
+}
+
+static bool ignored(const char *name) {
+    static const char suffix[] = "num_batches_tracked";
+    size_t length = strlen(name), tail = sizeof suffix - 1;
+    return length >= tail && !strcmp(name + length - tail, suffix) && (length == tail || name[length - tail - 1] == '.');
+}
+
+static bool same_shape(const SalunTensor *t, const SalunStTensor *f) {
+    int rank = t->rank, file_rank = f->rank;
+    if (rank == 1 && t->dim[0] == 1)
+        rank = 0;
+    if (file_rank == 1 && f->dim[0] == 1)
+        file_rank = 0;
+    if (rank != file_rank)
+        return false;
+    for (int i = 0; i < rank; i++)
+        if (t->dim[i] != f->dim[i])
+            return false;
+    return true;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void tell(const Load *l, const char *format, ...) {
+    char text[512];
+    if (!l->note)
+        return;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    l->note(text, l->note_arg);
+}
+
+/* ---- names, shapes and types ---- */
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Tensors of the file that the network has not. */
+static int find_extra(const Load *l, SalunNames *extra) {
+    const SalunProgram *p = l->m->program;
+    const char **names = calloc((size_t)p->tensor_count + 1, sizeof *names);
+    if (!names)
+        return salun_error(l->err, SALUN_NO_SPACE, "%s: out of memory", l->file);
+    for (int i = 0; i < p->tensor_count; i++)
+        names[i] = p->tensors[i].name;
+    qsort(names, (size_t)p->tensor_count, sizeof *names, compare_names);
+    for (int i = 0; i < salun_st_count(l->st); i++) {
+        const char *name = salun_st_at(l->st, i)->name;
+        if (!ignored(name) && !allowed(l, name) && !bsearch(&name, names, (size_t)p->tensor_count, sizeof *names, compare_names))
+            salun_names_add(extra, "%s", name);
+    }
+    free(names);
+    return 0;
+}
+
+static int check_tensors(const Load *l) {
+    const SalunProgram *p = l->m->program;
+    SalunNames missing = { 0 }, extra = { 0 }, shapes = { 0 }, types = { 0 };
+    for (int i = 0; i < p->tensor_count; i++) {
+        const SalunTensor *t = &p->tensors[i];
+        const SalunStTensor *f = salun_st_find(l->st, t->name);
+        char want[96], have[96];
+        if (allowed(l, t->name))
+            continue;
+        if (!f)
+            salun_names_add(&missing, "%s", t->name);
+        else if (!same_shape(t, f))
+            salun_names_add(&shapes, "%s is %s, not %s", t->name, salun_shape_text(have, sizeof have, f->rank, f->dim),
+                            salun_shape_text(want, sizeof want, t->rank, t->dim));
+        else if (!salun_st_is_float(f->type))
+            salun_names_add(&types, "%s is %s", t->name, salun_st_type_name(f->type));
+    }
+    int code = find_extra(l, &extra);
+    if (code)
+        return code;
+    if (!(missing.total + extra.total + shapes.total + types.total))
+        return 0;
+    char text[480] = "";
+    struct { const char *what; SalunNames *names; } parts[] = {
+        { "missing", &missing }, { "not in the network", &extra }, { "wrong shape", &shapes }, { "not of floating-point numbers", &types },
+    };
+    for (int i = 0; i < 4; i++) {
+        size_t used = strlen(text);
+        if (parts[i].names->total)
+            snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "", parts[i].what, salun_names_end(parts[i].names));
+    }
+    return salun_error(l->err, SALUN_BAD_INPUT, "%s does not fit %s: %s", l->file, p->name, text);
+}
+
+/* ---- values ---- */
+
+static int check_constraint(const Load *l, const SalunTensor *t, const SalunStTensor *f) {
+    float value[CHUNK];
+    char constraint[64];
+    for (int64_t at = 0; at < t->count; at += CHUNK) {
+        int64_t count = t->count - at < CHUNK ? t->count - at : CHUNK;
+        salun_st_floats(f, at, count, value);
+        for (int64_t i = 0; i < count; i++)
+            if (!salun_constraint_holds(t, value[i]))
+                return salun_error(l->err, SALUN_BAD_INPUT, "%s: %s holds %g (element %lld), but must be %s", l->file, t->name, value[i],
+                                   (long long)(at + i), salun_constraint_text(t, constraint, sizeof constraint));
+    }
+    return 0;
+}
+
+static int check_values(const Load *l) {
+    const SalunProgram *p = l->m->program;
+    for (int i = 0; i < p->tensor_count; i++) {
+        const SalunTensor *t = &p->tensors[i];
+        if (t->constraint == SALUN_FREE || allowed(l, t->name))
+            continue;
+        int code = check_constraint(l, t, salun_st_find(l->st, t->name));
+        if (code)
+            return code;
+    }
+    return 0;
+}
+
+static bool any_not_finite(const float *value, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(value[i]))
+            return true;
+    return false;
+}
+
+/* Writes the tables; everything was checked. */
+static void copy_values(const Load *l) {
+    const SalunProgram *p = l->m->program;
+    SalunNames kept = { 0 }, wild = { 0 };
+    int converted[SALUN_ST_TYPES] = { 0 };
+    for (int i = 0; i < p->tensor_count; i++) {
+        const SalunTensor *t = &p->tensors[i];
+        if (allowed(l, t->name)) {
+            salun_names_add(&kept, "%s", t->name);
+            continue;
+        }
+        const SalunStTensor *f = salun_st_find(l->st, t->name);
+        float *value = (float *)l->m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS] + t->offset;
+        salun_st_floats(f, 0, t->count, value);
+        converted[f->type]++;
+        if (any_not_finite(value, t->count))
+            salun_names_add(&wild, "%s", t->name);
+    }
+    for (int i = 0; i < SALUN_ST_TYPES; i++)
+        if (converted[i] && i != SALUN_ST_F32)
+            tell(l, "%s: %d tensor%s converted from %s to F32", l->file, converted[i], converted[i] == 1 ? "" : "s",
+                 salun_st_type_name((SalunStType)i));
+    if (kept.total)
+        tell(l, "%s: not loaded, left at the initial value: %s", l->file, salun_names_end(&kept));
+    if (wild.total)
+        tell(l, "%s: holds values that are not finite: %s", l->file, salun_names_end(&wild));
+}
+
+static int load(const Load *l) {
+    int code = check_tensors(l);
+    if (!code)
+        code = check_values(l);
+    if (code)
+        return code;
+    uint64_t mode = salun_float_mode(false);
+    copy_values(l);
+    salun_constraint_invert(l->m->program, l->m->region[SALUN_PARAMS], l->m->region[SALUN_RAW]);
+    salun_float_restore(mode);
+    salun_touch(l->m);
+    return 0;
+}
+
+int salun_load_file(SalunModel *m, const char *path, const char *allow, Note *note, void *arg, SalunError *err) {
+    SalunError mine = { .code = SALUN_FAIL };
+    err = err ? err : &mine;
+    SalunSt *st = salun_st_open(path, err);
+    if (!st)
+        return err->code;
+    int code = load(&(Load){ m, st, path, allow, note, arg, err });
+    salun_st_close(st);
+    return code;
+}
+
+int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char *name, const char *allow, Note *note, void *arg,
+                      SalunError *err) {
+    SalunError mine = { .code = SALUN_FAIL };
+    err = err ? err : &mine;
+    SalunSt *st = salun_st_memory(data, bytes, name, err);
+    if (!st)
+        return err->code;
+    int code = load(&(Load){ m, st, name, allow, note, arg, err });
+    salun_st_close(st);
+    return code;
+}
+
+/* ---- saving ---- */
+
+int salun_save_file(const SalunModel *m, int space, const char *path, SalunError *err) {
+    const SalunProgram *p = m->program;
+    if ((space != SALUN_PARAMS && space != SALUN_GRADS) || (space == SALUN_GRADS && !p->table_floats[SALUN_GRADS]))
+        return salun_error(err, SALUN_FAIL, "%s: %s has no such table to save", path, p->name);
+    SalunStOut *out = calloc((size_t)p->tensor_count + 1, sizeof *out);
+    if (!out)
+        return salun_error(err, SALUN_NO_SPACE, "%s: out of memory", path);
+    int count = 0;
+    for (int i = 0; i < p->tensor_count; i++) {
+        const SalunTensor *t = &p->tensors[i];
+        if (t->is_state && space == SALUN_GRADS)
+            continue;
+        out[count] = (SalunStOut){ .name = t->name, .type = SALUN_ST_F32, .rank = t->rank };
+        memcpy(out[count].dim, t->dim, (size_t)t->rank * sizeof *t->dim);
+        out[count++].data = (const float *)m->region[t->is_state ? SALUN_STATES : space] + t->offset;
+    }
+    const char *metadata[] = { "format", "pt", "network", p->name };
+    int code = salun_st_save(path, out, count, metadata, 4, err);
+    free(out);
+    return code;
+}
