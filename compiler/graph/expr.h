@@ -73,6 +73,10 @@ const Expr *expr_derivative(ExprPool *p, const Expr *e, int k);
  * result y = e (as input number `y_input`) without x itself. NULL where no such form is known. */
 const Expr *expr_derivative_from_output(ExprPool *p, const Expr *e, int x_input, int k, int y_input);
 
+/* Whether `e` has that shape with A a product of powers of constants and inputs. Recovery divides by A: it is
+ * right only where the inputs in `nonzero` (bit k: input k, for k < 64) are not 0. */
+bool expr_recoverable(ExprPool *p, const Expr *e, int x_input, uint64_t *nonzero);
+
 /* Infix, fully determined: `(i0 * i1) / sqrt(...)`; inputs are i0, i1.., coordinates c0, c1... Where the
  * tree would be large, what is shared comes first under a name: `t0 = i0 * i0; (t0 + 1) / t0`. */
 void expr_print(Writer *out, const Expr *e);

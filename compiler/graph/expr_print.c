@@ -29,19 +29,19 @@ void expr_print_number(Writer *out, double value) {
 
 static void print_node(Printer *p, const Expr *e, bool outermost);
 
-static void print_arg(Printer *p, const Expr *e) {
+static void print_arg(Printer *p, const Expr *e, bool alone) {
     int name = p->name[expr_position(p->nodes, p->count, e)];
     if (name >= 0)
         writer_printf(p->out, "t%d", name);
     else
-        print_node(p, e, false);
+        print_node(p, e, alone);
 }
 
 static void print_call(Printer *p, const Expr *e) {
     writer_printf(p->out, "%s(", expr_info[e->op].text);
     for (int i = 0; i < expr_info[e->op].args; i++) {
         writer_text(p->out, i ? ", " : "");
-        print_arg(p, e->arg[i]);
+        print_arg(p, e->arg[i], true);
     }
     writer_char(p->out, ')');
 }
@@ -49,17 +49,17 @@ static void print_call(Printer *p, const Expr *e) {
 static void print_operator(Printer *p, const Expr *e) {
     if (e->op == EXPR_NEG || e->op == EXPR_NOT) {
         writer_text(p->out, e->op == EXPR_NEG ? "-" : "not ");
-        print_arg(p, e->arg[0]);
+        print_arg(p, e->arg[0], false);
     } else if (e->op == EXPR_SELECT) {
-        print_arg(p, e->arg[1]);
+        print_arg(p, e->arg[1], false);
         writer_text(p->out, " if ");
-        print_arg(p, e->arg[0]);
+        print_arg(p, e->arg[0], false);
         writer_text(p->out, " else ");
-        print_arg(p, e->arg[2]);
+        print_arg(p, e->arg[2], false);
     } else {
-        print_arg(p, e->arg[0]);
+        print_arg(p, e->arg[0], false);
         writer_printf(p->out, " %s ", expr_info[e->op].text);
-        print_arg(p, e->arg[1]);
+        print_arg(p, e->arg[1], false);
     }
 }
 
