@@ -1,0 +1,263 @@
+/* loop.c - steps, epochs, evaluation, and what is kept of them.
+ *
+ * The order at an epoch's end makes every break harmless: evaluation, log line, checkpoint, weights. A checkpoint within an
+ * epoch or before its evaluation holds position; continuing repeats what came after it, and the logs are cut to where they
+ * were. */
+#include "loop.h"
+
+#include "hash.h"
+#include "schedule.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static int64_t image_count(const Trainer *t) {
+    return t->data.train.count;
+}
+
+static double elapsed(const Trainer *t) {
+    return t->begun_seconds + salun_seconds() - t->started;
+}
+
+/* Only what is good is written: tables that are not finite stop training and leave the checkpoint before. */
+static int keep_checkpoint(Trainer *t, SalunError *err) {
+    if (!t->options->checkpoint)
+        return SALUN_OK;
+    int code = trainer_check_finite(t, err);
+    if (code)
+        return code;
+    t->at.seconds = elapsed(t);
+    t->at.log_offset = log_sync(&t->log);
+    t->at.batch_log_offset = log_sync(&t->batch_log);
+    t->checkpoint_time = salun_seconds();
+    code = checkpoint_write(t->options->checkpoint, t->model, &t->identity, &t->at, err);
+    if (!code)
+        t->checkpoint_step = t->at.step;
+    return code;
+}
+
+static int keep_weights(Trainer *t, SalunError *err) {
+    if (!t->options->save || t->saved_step == t->at.step)
+        return SALUN_OK;
+    int code = trainer_check_finite(t, err);
+    if (!code)
+        code = salun_save_file(t->model, SALUN_PARAMS, t->options->save, err);
+    if (!code)
+        t->saved_step = t->at.step;
+    return code;
+}
+
+/* A file that could not be written while training goes on: told, not fatal. What is not finite is. */
+static int tolerate(Trainer *t, int code, const SalunError *err) {
+    if (code == SALUN_OK || code == SALUN_FAIL)
+        return code;
+    progress_line(&t->progress, "warning: %s; training goes on, what was written before stays", err->text);
+    return SALUN_OK;
+}
+
+/* ---- one step ---- */
+
+int trainer_step(Trainer *t, const Batch *batch, SalunError *err) {
+    const void *inputs[] = { batch->input, batch->labels };
+    return salun_step(t->model, batch->n, inputs, t->outputs, err);
+}
+
+static void copy_states(Trainer *t) {
+    int64_t floats;
+    const float *states = salun_table(t->model, SALUN_STATES, &floats);
+    if (floats)
+        memcpy(t->states_before, states, (size_t)floats * sizeof *states);
+}
+
+static void count_metrics(Trainer *t, const Batch *batch) {
+    int64_t classes = t->program->outputs[0].count;
+    const float *logits = t->outputs[1];
+    for (int64_t i = 0; i < batch->n; i++)
+        t->at.correct += eval_best_class(logits + i * classes, classes) == batch->labels[i];
+    t->at.seen += batch->n;
+    t->at.loss_sum += (double)t->loss * (double)batch->n;
+    t->images_here += batch->n;
+}
+
+static int write_batch_line(Trainer *t, const Batch *batch, float lr, SalunError *err) {
+    if (t->batch_log.fd < 0)
+        return SALUN_OK;
+    Line line = { .used = 0 };
+    line_count(&line, "step", t->at.step);
+    line_count(&line, "epoch", t->at.epoch + 1);
+    line_count(&line, "n", batch->n);
+    line_number(&line, "loss", (double)t->loss);
+    line_exact(&line, "loss_hex", (double)t->loss);
+    line_number(&line, "lr", (double)lr);
+    line_hash(&line, "indices", hash_bytes(HASH_START, batch->index, (size_t)batch->n * sizeof *batch->index));
+    return log_write(&t->batch_log, &line, err);
+}
+
+static int train_batch(Trainer *t, const Batch *batch, SalunError *err) {
+    copy_states(t);
+    int code = trainer_step(t, batch, err);
+    if (code)
+        return code;
+    if (!isfinite(t->loss))
+        return trainer_diagnose(t, batch, err);
+    if (t->at.step + 1 == t->total_steps && t->options->dump_gradients) {
+        code = salun_save_file(t->model, SALUN_GRADS, t->options->dump_gradients, err);
+        if (code)
+            return code;
+    }
+    float lr = (float)(t->options->lr * schedule_factor(t->program->recipe, t->at.step, t->steps_per_epoch, t->epochs));
+    if ((code = salun_update(t->model, lr, err)))
+        return code;
+    count_metrics(t, batch);
+    t->at.step++;
+    t->at.position += batch->n;
+    return write_batch_line(t, batch, lr, err);
+}
+
+static void show(Trainer *t) {
+    char label[64];
+    snprintf(label, sizeof label, "epoch %" PRId64 "/%" PRId64, t->at.epoch + 1, t->epochs);
+    double seen = (double)t->at.seen, rate = (double)t->images_here / (salun_seconds() - t->started);
+    double images_left = (double)(t->total_steps - t->at.step) * (double)image_count(t) / (double)t->steps_per_epoch;
+    double left = images_left / rate + (double)(t->epochs - t->at.epoch) * t->evaluation_seconds;
+    ProgressState state = { label, t->at.position, image_count(t), t->at.loss_sum / seen, (double)t->at.correct / seen, rate, left };
+    progress_show(&t->progress, &state);
+}
+
+/* ---- one epoch ---- */
+
+static void write_epoch(Trainer *t, const EvalResult *r, double seconds, Line *line) {
+    double seen = (double)t->at.seen, count = (double)r->count;
+    line_count(line, "epoch", t->at.epoch + 1);
+    line_count(line, "step", t->at.step);
+    line_number(line, "lr_next", t->options->lr * schedule_factor(t->program->recipe, t->at.step, t->steps_per_epoch, t->epochs));
+    line_number(line, "loss", t->at.loss_sum / seen);
+    line_exact(line, "loss_hex", t->at.loss_sum / seen);
+    line_number(line, "accuracy", (double)t->at.correct / seen);
+    if (r->count) {
+        line_number(line, "test_loss", r->loss_sum / count);
+        line_number(line, "test_accuracy", (double)r->correct / count);
+        line_count(line, "test_correct", r->correct);
+        line_count(line, "test_images", r->count);
+    }
+    line_number(line, "seconds", seconds);
+}
+
+static void tell_epoch(Trainer *t, const EvalResult *r, double seconds) {
+    double seen = (double)t->at.seen;
+    char test[96] = "";
+    if (r->count)
+        snprintf(test, sizeof test, "  test loss %.4f  test accuracy %.2f %%", r->loss_sum / (double)r->count,
+                 100 * (double)r->correct / (double)r->count);
+    progress_line(&t->progress, "epoch %" PRId64 "/%" PRId64 "  loss %.4f  accuracy %.2f %%%s  %.1f s", t->at.epoch + 1, t->epochs,
+                  t->at.loss_sum / seen, 100 * (double)t->at.correct / seen, test, seconds);
+}
+
+static int finish_epoch(Trainer *t, SalunError *err) {
+    EvalResult result = { 0 };
+    double begin = salun_seconds();
+    int code = trainer_check_finite(t, err);
+    if (!code && t->eval_images->count)
+        code = eval_run(t->model, t->eval_loader, t->eval_images->count, t->outputs + 1, t->stop, &t->progress, &result, err);
+    if (code)
+        return code;
+    t->evaluation_seconds = salun_seconds() - begin;
+    Line line = { .used = 0 };
+    write_epoch(t, &result, elapsed(t), &line);
+    if ((code = log_write(&t->log, &line, err)))
+        return code;
+    tell_epoch(t, &result, elapsed(t));
+    t->at.epoch++;
+    t->at.position = t->at.seen = t->at.correct = 0;
+    t->at.loss_sum = 0;
+    if ((code = tolerate(t, keep_checkpoint(t, err), err)))
+        return code;
+    return tolerate(t, keep_weights(t, err), err);
+}
+
+/* ---- the whole ---- */
+
+static int train_steps(Trainer *t, SalunError *err) {
+    int code = SALUN_OK;
+    if (t->at.position == image_count(t))
+        code = finish_epoch(t, err);
+    while (!code && t->at.step < t->total_steps) {
+        const Batch *batch = loader_next(t->loader);
+        if (!batch)
+            return salun_error(err, SALUN_FAIL, "the data ended at step %" PRId64 " of %" PRId64, t->at.step, t->total_steps);
+        code = train_batch(t, batch, err);
+        if (code)
+            return code;
+        show(t);
+        if (*t->stop)
+            return salun_error(err, SALUN_INTERRUPTED, "stopped by a signal");
+        if (t->at.position == image_count(t))
+            code = finish_epoch(t, err);
+        else if (salun_seconds() - t->checkpoint_time >= t->options->checkpoint_every)
+            code = tolerate(t, keep_checkpoint(t, err), err);
+    }
+    return code;
+}
+
+/* What is written when training ends with `code`: nothing that is not finite; after a failure of writing the state is still
+ * good, and another attempt is made. Returns the code to exit with, *err told. */
+static int finish(Trainer *t, int code, SalunError *err) {
+    SalunError later;
+    if (code == SALUN_FAIL)
+        return code;
+    int kept = t->checkpoint_step == t->at.step && code == SALUN_OK ? SALUN_OK : keep_checkpoint(t, &later);
+    if (!kept)
+        kept = keep_weights(t, &later);
+    if (kept && code != SALUN_OK && code != SALUN_INTERRUPTED) {
+        progress_line(&t->progress, "%s", later.text);
+        return code;
+    }
+    if (kept)
+        *err = later;
+    return kept ? kept : code;
+}
+
+static int begin(Trainer *t, SalunError *err) {
+    int code = t->options->resume ? trainer_resume(t, err) : trainer_begin(t, err);
+    if (code)
+        return code;
+    t->begun_seconds = t->at.seconds;
+    t->started = t->checkpoint_time = salun_seconds();
+    t->saved_step = -1;
+    t->checkpoint_step = t->options->resume ? t->at.step : -1;
+    if (!t->options->resume && (code = keep_checkpoint(t, err)))
+        return code;
+    if (t->at.step >= t->total_steps)
+        return SALUN_OK;
+    return loader_start(t->loader, t->at.epoch, t->at.position, t->epochs, err);
+}
+
+int trainer_run(Trainer *t, SalunError *err) {
+    int code = begin(t, err);
+    if (code)
+        return code;
+    code = finish(t, train_steps(t, err), err);
+    progress_clear(&t->progress);
+    if (code == SALUN_INTERRUPTED)
+        salun_error(err, code, "stopped by a signal after step %" PRId64 "%s%s", t->at.step,
+                    t->options->checkpoint ? "; --resume goes on from " : "", t->options->checkpoint ? t->options->checkpoint : "");
+    return code;
+}
+
+int trainer_evaluate(Trainer *t, SalunError *err) {
+    const Images *images = t->eval_images;
+    EvalResult r;
+    int code = t->options->resume ? checkpoint_read(t->options->checkpoint, t->model, &t->identity, &t->at, err) : SALUN_OK;
+    if (!code)
+        code = eval_run(t->model, t->eval_loader, images->count, t->outputs + 1, t->stop, &t->progress, &r, err);
+    progress_clear(&t->progress);
+    if (code)
+        return code;
+    printf("accuracy %.2f %% (%" PRId64 " of %" PRId64 "), loss %.6f\n", 100 * (double)r.correct / (double)r.count, r.correct, r.count,
+           r.loss_sum / (double)r.count);
+    if (fflush(stdout) != 0)
+        return salun_error(err, SALUN_NO_SPACE, "standard output cannot be written");
+    return SALUN_OK;
+}
