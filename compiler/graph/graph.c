@@ -244,7 +244,7 @@ void graph_output(Graph *g, const char *name, Node *node) {
 
 void graph_replace(Graph *g, Node *old, Node *with) {
     for (Node *n = g->first; n; n = n->next)
-        for (int i = 0; i < n->arity; i++)
+        for (int i = 0; i < n->arity && n != with; i++)
             if (n->in[i] == old)
                 n->in[i] = with;
     for (int i = 0; i < g->output_count; i++)

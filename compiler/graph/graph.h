@@ -176,7 +176,9 @@ bool window_result(const Window *win, const int64_t *in, int64_t *out);
 /* whether every window holds at least one element that is no padding: what a pool requires */
 bool window_covers(const Window *win, const int64_t *in);
 
-void graph_replace(Graph *g, Node *old, Node *with);              /* every use, output and effect */
+/* every use, output and effect, but for uses in `with` itself (which may be computed from old); the order
+ * of nodes is the caller's to keep or to restore with graph_sort */
+void graph_replace(Graph *g, Node *old, Node *with);
 void graph_remove(Graph *g, Node *n);                             /* n has no use */
 void graph_move_before(Graph *g, Node *n, Node *before);
 int graph_count(const Graph *g);

@@ -278,8 +278,12 @@ static void test_changing(void **state) {
     assert_null(graph_check(f->g, f->arena));
     assert_int_equal(graph_count(f->g), 3);
     assert_true(f->g->first == x && x->next == c && c->next == b && f->g->last == b && b->id == 2);
-    graph_replace(f->g, b, c);
+    Node *twice = graph_unary(f->g, EXPR_NEG, b, NULL);
+    graph_replace(f->g, b, twice);
+    assert_true(f->g->outputs[0].node == twice && twice->in[0] == b);
+    graph_replace(f->g, twice, c);
     assert_ptr_equal(f->g->outputs[0].node, c);
+    graph_remove(f->g, twice);
     Node *d = graph_unary(f->g, EXPR_ABS, x, NULL);
     graph_move_before(f->g, d, c);
     assert_ptr_equal(c->prev, d);
