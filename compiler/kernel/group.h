@@ -2,9 +2,8 @@
  *
  * Every node of a graph but leaves and aliases belongs to one group. A group has at most one anchor
  * (CONTRACT, REDUCE, POOL, MOVE, RANDOM); its MAPs all have the group's space, the shape of the anchor's result
- * or, without an anchor, of the MAPs themselves; a REDUCE anchor may also have MAPs before it
- * (`before`, over the reduced operand's shape). Side sums add a member's value up to a smaller shape on the
- * way. Only `outputs` are materialised. */
+ * or, without an anchor, of the MAPs themselves. Side sums add a member's value up to a smaller shape on the
+ * way. Only `outputs` and the sums are materialised. */
 #ifndef SALUN_KERNEL_GROUP_H
 #define SALUN_KERNEL_GROUP_H
 
@@ -23,32 +22,36 @@ typedef struct {
     Layout layout;
     Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded): NULL: its own */
     bool materialised;
-    int space; int64_t offset; /* its place, bytes; after plan */
-    int64_t bytes;
-    int first, last;           /* life, in call numbers of its entry */
+    bool placed;               /* space and offset are known: a leaf, an output, an effect, or planned */
+    int space; int64_t offset; /* its place, bytes */
+    int life;                  /* its row while planning; 0: none yet */
 } ValueInfo;
 static inline ValueInfo *value_info(const Node *n) { return n->note; }
 
 struct Group {
     int id;
     Node *anchor;
-    Node **before; int before_count;   /* MAPs over a REDUCE anchor's operand */
+
     Node **maps; int map_count;        /* MAPs behind the anchor, topological */
     Node **sums; int sum_count;        /* OP_SUM nodes added up on the way */
     Node **inputs; int input_count;    /* values from outside, each once, in order of first use */
     Node **outputs; int output_count;  /* members visible outside */
     Shape space; int channel;          /* of maps */
     bool prepare;                      /* depends on parameters and states alone (infer graph) */
-    const char *why;                   /* what ended it, for explain */
 };
 
-typedef struct { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; } Grouping;
+typedef struct Grouping Grouping;
+struct Grouping { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; };
 Grouping *pass_fuse(Arena *a, Graph *g, const Target *t);    /* assigns groups and layouts; groups in executable order */
 void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */
 void grouping_verify(const Grouping *g);
 int64_t value_floats(const Node *n, int width);              /* memory of a value in its layout, elements */
 
+/* Feature maps (batched, more than one channel) are blocked where this says so. */
+bool layout_wants_blocks(const Node *n);
+
 /* The element index of logical position at[0..rank) of a value in its layout, for the vector of W channels (BLOCKED)
  * whose block is `block`: at[channel] is ignored and lane 0 addressed. PLAIN: at[channel] is block * W. */
 Index value_index(const Node *n, int width, const Index *at, Index block);
+Index plain_index(const Node *n, const Index *at);           /* row-major, of a PLAIN value; axes of size 1 are skipped */
 #endif

@@ -15,6 +15,21 @@
 #include "kernel/group.h"
 #include "kernel/module.h"
 
+/* A kernel call before places are known: arguments are values or temporaries. */
+typedef struct { Node *value; int temp; } ArgRef;            /* value != NULL, or temporary number */
+typedef struct {
+    Kernel *kernel;
+    ArgRef *args; int arg_count, arg_cap;
+    int64_t tasks, unit;                                     /* as in SalunCall */
+    double flops;                                            /* of one task */
+    const Group *group;
+    Node *tap;                                               /* the value it completes, or NULL */
+    int out;                                                 /* the argument that holds it, or -1 */
+    bool prepare;
+} PlannedCall;
+
+typedef struct { int64_t bytes; bool prepared; const char *what; int life; MemPlace place; } Temp;
+
 typedef struct {
     Arena *arena;
     Module *module;
@@ -22,11 +37,9 @@ typedef struct {
     MathMode math;
     Grouping *grouping;
     EntryId entry;
+    PlannedCall **calls; int call_count, call_cap;           /* in order; those of prepare among them */
+    Temp *temps; int temp_count, temp_cap;
 } Lower;
-
-/* A kernel call before places are known: arguments are values or temporaries. */
-typedef struct { Node *value; int temp; } ArgRef;            /* value != NULL, or temporary number */
-typedef struct { Kernel *kernel; ArgRef *args; int arg_count; int64_t tasks, unit; double flops; const Group *group; Node *tap; int out; } PlannedCall;
 
 /* A temporary of one call or from one call to a later one (packed weights, partial sums). Planned like a value;
  * `prepared`: lives in PREPARED and is made by entry prepare when lowering entry infer. */
@@ -35,6 +48,12 @@ int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what);
 PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare);
 void call_arg_value(PlannedCall *c, Node *value);            /* in the order of the kernel's BUFFER_ARGs */
 void call_arg_temp(PlannedCall *c, int temp);
+
+/* A kernel named after the group's taps, with a title for readers; suffix "" or "_weight" and the like. */
+Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix);
+/* The whole of a task number: *image = task / per_image, the rest returned (tasks in units of one image);
+ * without a batch *image is the constant 0 and the task number itself is returned. */
+Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image);
 
 typedef struct Body Body;
 Body *body_new(Lower *l, Kernel *k, const Group *g, int slots);
@@ -59,8 +78,13 @@ void lower_pool(Lower *l, const Group *g);
 void lower_move(Lower *l, const Group *g);
 void lower_random(Lower *l, const Group *g);
 
+/* plan.c: a place for every value and temporary of the entry being lowered, in one block by the calls that
+ * read and write them; those of prepare stay for good. Sets module->block_bytes and prepared_bytes. */
+void lower_plan(Lower *l);
+
 /* math.c: EXP, LOG, TANH, SIGMOID, ERF, SIN, COS, SOFTPLUS, POW as kernel operations on vectors (or scalars, as x is),
- * within 2 units in the last place (POW 4, exact for integer y small enough), the same bits from every back end.
+ * the same bits from every back end. Errors in units in the last place: 2 (ERF, TANH, SOFTPLUS 3; SIN, COS absolute
+ * 2^-23 to |x| = 10^4; POW 2 + |y log x|).
  * y: POW only. */
 Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y);
 #endif

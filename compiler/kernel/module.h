@@ -27,7 +27,18 @@ typedef struct {
 typedef struct { const char *name; Call *calls; int count, cap; } Entry;
 typedef enum { ENTRY_PREPARE, ENTRY_INFER, ENTRY_STEP, ENTRY_UPDATE, ENTRY_COUNT } EntryId;
 
+typedef struct {                /* one line of --emit=plan */
+    EntryId entry;
+    const char *what;          /* a tap with its shape, or what a temporary holds */
+    MemPlace place;
+    int64_t bytes;
+    int first, last;           /* life: call numbers of the entry */
+} PlanRow;
+
+typedef struct Grouping Grouping;
+
 typedef struct {
+    Arena *arena;
     Program *program;
     const Target *target;
     MathMode math;
@@ -36,6 +47,8 @@ typedef struct {
     int64_t prepared_bytes, block_bytes, scratch_bytes;
     unsigned char *constants; int64_t constants_bytes;
     int slot_count;
+    Grouping *grouping[ENTRY_COUNT];   /* of INFER, STEP, UPDATE; NULL where not lowered */
+    PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
     bool blas;                 /* plain matrix products may call the BLAS */
 } Module;

@@ -1,0 +1,539 @@
+/* fuse.c - which nodes become one loop nest, in which order the loop nests run, and how values lie in memory.
+ * needs: autodiff done, shapes     keeps: the graph's meaning     spoils: node->note (now ValueInfo)
+ *
+ * A MAP joins the youngest group that computes one of its inputs over the same space, unless another of its
+ * inputs waits for that very group. Sums over everything but the channels, or over everything, are added up on
+ * the way by the group of their operand. Everything else starts a group of its own. */
+#include "kernel/group.h"
+#include "kernel/module.h"
+
+#include <assert.h>
+#include <string.h>
+
+typedef uint64_t Word;
+enum { WORD_BITS = 64 };
+
+typedef struct {
+    Arena *arena;
+    Graph *graph;
+    const Target *target;
+    Group **groups; int count, cap;
+    Word **before;               /* before[g]: the groups that must run before g */
+    int words;                   /* of one such set */
+} Fuse;
+
+static bool set_has(const Word *s, int i) { return s[i / WORD_BITS] >> (i % WORD_BITS) & 1; }
+
+static Node *resolve(Node *n)
+{
+    while (value_info(n)->alias)
+        n = value_info(n)->alias;
+    return n;
+}
+
+static Group *maker(Node *n) { return value_info(resolve(n))->group; }
+
+/* ---- leaves that a loop nest cannot read as they are ---- */
+
+static bool is_immediate(const Node *n) { return n->op == OP_FILL || n->op == OP_SCALAR; }
+
+/* A constant or run-time scalar where memory is needed becomes a MAP that writes it. */
+static Node *materialise_immediate(Fuse *f, Node *n, Node *before)
+{
+    Graph *g = f->graph;
+    const Expr *e = n->op == OP_FILL ? expr_const(g->exprs, n->attr.value) : expr_input(g->exprs, 0);
+    Node *map = graph_map_shape(g, e, &n, n->op == OP_FILL ? 0 : 1, n->shape, n->channel, n);
+    if (before)
+        graph_move_before(g, map, before);
+    return map;
+}
+
+/* Leaves are never written in place: an output or effect that is one goes through a MAP. */
+static Node *through_map(Fuse *f, Node *n)
+{
+    if (is_immediate(n))
+        return materialise_immediate(f, n, NULL);
+    if (op_info[n->op].class != CLASS_LEAF)
+        return n;
+    return graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &n, 1, n->shape, n->channel, n);
+}
+
+static void materialise_leaves(Fuse *f)
+{
+    Graph *g = f->graph;
+    for (Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_MAP)
+            continue;
+        for (int i = 0; i < n->arity; i++)
+            if (is_immediate(n->in[i]))
+                n->in[i] = materialise_immediate(f, n->in[i], n);
+    }
+    for (int i = 0; i < g->output_count; i++)
+        g->outputs[i].node = through_map(f, g->outputs[i].node);
+    for (int i = 0; i < g->effect_count; i++)
+        g->effects[i].value = through_map(f, g->effects[i].value);
+}
+
+/* ---- layouts ---- */
+
+
+/* Whether blocked x, read as the reshaped n, is the same memory: [N, C, 1, 1] and [N, C]. */
+static bool same_blocks(const Node *x, const Node *n)
+{
+    if (x->channel != 1 || n->channel != 1 || x->shape.dim[1] != n->shape.dim[1])
+        return false;
+    return shape_count(&x->shape) == x->shape.dim[0] * x->shape.dim[1];
+}
+
+/* Whether blocked x is laid out as if it were plain. */
+static bool blocks_are_plain(const Node *x, int width)
+{
+    return x->shape.rank == 2 && x->shape.dim[1] % width == 0;
+}
+
+static void layout_reshape(Node *n, int width)
+{
+    Node *x = n->in[0];
+    ValueInfo *v = value_info(n);
+    if (value_info(x)->layout == LAYOUT_BLOCKED && same_blocks(x, n)) {
+        v->layout = LAYOUT_BLOCKED;
+        v->alias = x;
+    } else if (value_info(x)->layout == LAYOUT_PLAIN || blocks_are_plain(x, width)) {
+        v->alias = x;
+    }
+}
+
+/* A MAP reads blocked operands in a blocked space over the same channels only; others are copied to plain. */
+static void conform_operands(Fuse *f, Node *n)
+{
+    for (int i = 0; i < n->arity; i++) {
+        Node *x = n->in[i];
+        bool same = layout_wants_blocks(n) && n->channel == x->channel;
+        if (value_info(x)->layout == LAYOUT_PLAIN || same)
+            continue;
+        Node *plain = graph_reshape(f->graph, x, x->shape, -1, x);
+        graph_move_before(f->graph, plain, n);
+        plain->note = NEW(f->arena, ValueInfo);
+        layout_reshape(plain, f->target->width);
+        n->in[i] = plain;
+    }
+}
+
+static void assign_layouts(Fuse *f)
+{
+    for (Node *n = f->graph->first; n; n = n->next) {
+        n->note = NEW(f->arena, ValueInfo);
+        if (n->op == OP_MAP)
+            conform_operands(f, n);
+        if (op_info[n->op].class == CLASS_LEAF || n->op == OP_TRANSPOSE)
+            continue;
+        if (n->op == OP_RESHAPE)
+            layout_reshape(n, f->target->width);
+        else if (layout_wants_blocks(n))
+            value_info(n)->layout = LAYOUT_BLOCKED;
+    }
+}
+
+static void claim(Node *n, int space, int64_t offset)
+{
+    ValueInfo *v = value_info(n);
+    v->placed = true;
+    v->space = space;
+    v->offset = offset;
+}
+
+/* n itself where its value can be written straight to a plain place of its own; else a MAP that copies it there. */
+static Node *claim_place(Fuse *f, Node *n, int space, int64_t offset)
+{
+    Node *base = resolve(n);
+    if (value_info(base)->layout == LAYOUT_PLAIN && !value_info(base)->placed) {
+        claim(base, space, offset);
+        return n;
+    }
+    Node *copy = graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &n, 1, n->shape, n->channel, n);
+    copy->note = NEW(f->arena, ValueInfo);
+    conform_operands(f, copy);
+    claim(copy, space, offset);
+    return copy;
+}
+
+static int64_t effect_offset(const Effect *e)
+{
+    return 4 * (e->kind == EFFECT_SLAB ? e->offset : e->tensor->offset);
+}
+
+static int effect_space(const Effect *e)
+{
+    if (e->kind == EFFECT_SLAB)
+        return (int)e->table;
+    return e->kind == EFFECT_STATE ? SPACE_STATES : SPACE_GRADS;
+}
+
+static void claim_leaf(Node *n)
+{
+    if (n->op == OP_INPUT)
+        claim(n, SPACE_INPUT + n->attr.input, 0);
+    else if (n->op == OP_TENSOR)
+        claim(n, n->attr.tensor->is_state ? SPACE_STATES : SPACE_PARAMS, 4 * n->attr.tensor->offset);
+    else if (n->op == OP_SLAB)
+        claim(n, (int)n->attr.slab.table, 4 * n->attr.slab.offset);
+}
+
+static void claim_places(Fuse *f)
+{
+    Graph *g = f->graph;
+    for (Node *n = g->first; n; n = n->next)
+        claim_leaf(n);
+    for (int i = 0; i < g->output_count; i++)
+        g->outputs[i].node = claim_place(f, g->outputs[i].node, SPACE_OUTPUT + i, 0);
+    for (int i = 0; i < g->effect_count; i++)
+        g->effects[i].value = claim_place(f, g->effects[i].value, effect_space(&g->effects[i]), effect_offset(&g->effects[i]));
+}
+
+/* ---- groups ---- */
+
+static void grow_sets(Fuse *f)
+{
+    int words = (f->count + WORD_BITS) / WORD_BITS;
+    if (words <= f->words && f->count < f->cap)
+        return;
+    int cap = f->count * 2 + 64;
+    Group **groups = NEW_ARRAY(f->arena, Group *, cap);
+    Word **sets = NEW_ARRAY(f->arena, Word *, cap);
+    words = cap / WORD_BITS + 1;
+    for (int i = 0; i < f->count; i++) {
+        groups[i] = f->groups[i];
+        sets[i] = NEW_ARRAY(f->arena, Word, words);
+        memcpy(sets[i], f->before[i], (size_t)f->words * sizeof(Word));
+    }
+    f->groups = groups;
+    f->before = sets;
+    f->cap = cap;
+    f->words = words;
+}
+
+static Group *new_group(Fuse *f, Node *anchor, const Shape *space, int channel)
+{
+    grow_sets(f);
+    Group *g = NEW(f->arena, Group);
+    g->id = f->count;
+    g->anchor = anchor;
+    g->space = *space;
+    g->channel = channel;
+    f->before[f->count] = NEW_ARRAY(f->arena, Word, f->words);
+    f->groups[f->count++] = g;
+    return g;
+}
+
+/* `first` and all before it must run before g and before all that wait for g. */
+static void order(Fuse *f, const Group *first, const Group *g)
+{
+    if (first == g || set_has(f->before[g->id], first->id))
+        return;
+    for (int i = 0; i < f->count; i++) {
+        if (i != g->id && !set_has(f->before[i], g->id))
+            continue;
+        for (int w = 0; w < f->words; w++)
+            f->before[i][w] |= f->before[first->id][w];
+        f->before[i][first->id / WORD_BITS] |= (Word)1 << (first->id % WORD_BITS);
+    }
+}
+
+static void depend_on_inputs(Fuse *f, const Node *n, const Group *g)
+{
+    for (int i = 0; i < n->arity; i++)
+        if (maker(n->in[i]))
+            order(f, maker(n->in[i]), g);
+}
+
+static void push_node(Fuse *f, Node ***items, int *count, Node *n)
+{
+    if ((*count & (*count + 1)) == 0) {      /* 0, 1, 3, 7, ..: full */
+        Node **grown = NEW_ARRAY(f->arena, Node *, *count * 2 + 1);
+        if (*count)
+            memcpy(grown, *items, (size_t)*count * sizeof **items);
+        *items = grown;
+    }
+    (*items)[(*count)++] = n;
+}
+
+/* Whether this anchor's schedule hands its vectors to a body. */
+static bool takes_maps(const Node *anchor)
+{
+    if (!anchor)
+        return true;
+    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
+}
+
+static bool same_space(const Group *g, const Node *n)
+{
+    if (!shape_equal(&g->space, &n->shape))
+        return false;
+    bool group_blocked = g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
+    return group_blocked == layout_wants_blocks(n) && (!group_blocked || g->channel == n->channel);
+}
+
+static bool waits_for(const Fuse *f, const Node *n, const Group *g)
+{
+    for (int i = 0; i < n->arity; i++) {
+        const Group *m = maker(n->in[i]);
+        if (m && m != g && set_has(f->before[m->id], g->id))
+            return true;
+    }
+    return false;
+}
+
+/* A member is read by members as a register: it must be the node itself, not a reshaped view of it. */
+static bool reads_view(const Node *n, const Group *g)
+{
+    for (int i = 0; i < n->arity; i++) {
+        Node *x = n->in[i];
+        bool own = !value_info(x)->alias && shape_equal(&x->shape, &g->space);
+        if (maker(x) == g && (!own || x->op == OP_SUM))
+            return true;
+    }
+    return false;
+}
+
+static Group *group_to_join(const Fuse *f, const Node *n)
+{
+    Group *best = NULL;
+    for (int i = 0; i < n->arity; i++) {
+        Group *g = maker(n->in[i]);
+        if (!g || (best && g->id <= best->id) || !takes_maps(g->anchor) || !same_space(g, n))
+            continue;
+        if (!waits_for(f, n, g) && !reads_view(n, g))
+            best = g;
+    }
+    return best;
+}
+
+static void place_map(Fuse *f, Node *n)
+{
+    Group *g = group_to_join(f, n);
+    if (!g)
+        g = new_group(f, NULL, &n->shape, n->channel);
+    push_node(f, &g->maps, &g->map_count, n);
+    value_info(n)->group = g;
+    depend_on_inputs(f, n, g);
+}
+
+/* SUM over everything, or over everything but the channels of a blocked operand. */
+static bool is_side_sum(const Node *n)
+{
+    const Node *x = n->in[0];
+    if (n->op != OP_SUM || (x->shape.batched && !(n->attr.axes & 1)))
+        return false;
+    unsigned kept = 0;
+    for (int i = 0; i < x->shape.rank; i++)
+        if (!(n->attr.axes >> i & 1) && x->shape.dim[i] > 1)
+            kept |= 1u << i;
+    return kept == 0 || (layout_wants_blocks(x) && kept == 1u << x->channel);
+}
+
+static void place_sum(Fuse *f, Node *n)
+{
+    Node *x = n->in[0];
+    Group *g = maker(x);
+    if (!g || value_info(x)->alias || !takes_maps(g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
+        g = new_group(f, NULL, &x->shape, x->channel);
+    push_node(f, &g->sums, &g->sum_count, n);
+    value_info(n)->group = g;
+    depend_on_inputs(f, n, g);
+}
+
+static void place_node(Fuse *f, Node *n)
+{
+    if (op_info[n->op].class == CLASS_LEAF || value_info(n)->alias)
+        return;
+    if (n->op == OP_MAP) {
+        place_map(f, n);
+    } else if (is_side_sum(n)) {
+        place_sum(f, n);
+    } else {
+        Group *g = new_group(f, n, &n->shape, n->channel);
+        value_info(n)->group = g;
+        depend_on_inputs(f, n, g);
+    }
+}
+
+/* ---- effects overwrite what others read ---- */
+
+static bool overlaps(const Node *leaf, const Effect *e)
+{
+    const ValueInfo *v = value_info(leaf);
+    int64_t begin = effect_offset(e), end = begin + 4 * shape_count(&e->value->shape);
+    bool leaf_of_table = leaf->op == OP_TENSOR || leaf->op == OP_SLAB;
+    return leaf_of_table && v->space == effect_space(e) && v->offset < end && begin < v->offset + 4 * shape_count(&leaf->shape);
+}
+
+static bool reads_overwritten(Node *n, const Effect *e)
+{
+    for (int i = 0; i < n->arity; i++)
+        if (overlaps(resolve(n->in[i]), e))
+            return true;
+    return false;
+}
+
+/* Whether every group that reads what e overwrites can run before the group that writes it, or is that group
+ * and reads element by element what it then writes. */
+static bool can_overwrite(const Fuse *f, const Effect *e)
+{
+    const Group *writer = maker(e->value);
+    for (Node *n = f->graph->first; n; n = n->next) {
+        const Group *reader = maker(n);
+        if (!reader || !reads_overwritten(n, e))
+            continue;
+        if (reader == writer ? n->op != OP_MAP || !shape_equal(&n->shape, &e->value->shape)
+                             : set_has(f->before[reader->id], writer->id))
+            return false;
+    }
+    return true;
+}
+
+/* The value is written where nothing reads it any more: by its own group or by a copy that waits for all readers. */
+static void place_effect(Fuse *f, Effect *e)
+{
+    if (!can_overwrite(f, e)) {
+        Node *value = e->value;
+        value_info(resolve(value))->placed = false;
+        e->value = graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &value, 1, value->shape, value->channel, value);
+        e->value->note = NEW(f->arena, ValueInfo);
+        claim(e->value, effect_space(e), effect_offset(e));
+        Group *g = new_group(f, NULL, &value->shape, value->channel);
+        push_node(f, &g->maps, &g->map_count, e->value);
+        value_info(e->value)->group = g;
+        depend_on_inputs(f, e->value, g);
+    }
+    for (Node *n = f->graph->first; n; n = n->next)
+        if (maker(n) && reads_overwritten(n, e))
+            order(f, maker(n), maker(e->value));
+}
+
+static void place_effects(Fuse *f)
+{
+    for (int i = 0; i < f->graph->effect_count; i++)
+        if (f->graph->effects[i].kind != EFFECT_GRADIENT)
+            place_effect(f, &f->graph->effects[i]);
+}
+
+/* ---- what goes in and out ---- */
+
+static void add_input(Fuse *f, Group *g, Node *x)
+{
+    if (is_immediate(x) || maker(x) == g)
+        return;
+    for (int i = 0; i < g->input_count; i++)
+        if (g->inputs[i] == x)
+            return;
+    push_node(f, &g->inputs, &g->input_count, x);
+}
+
+static void collect_inputs(Fuse *f, Group *g)
+{
+    if (g->anchor)
+        for (int i = 0; i < g->anchor->arity; i++)
+            add_input(f, g, g->anchor->in[i]);
+    for (int m = 0; m < g->map_count; m++)
+        for (int i = 0; i < g->maps[m]->arity; i++)
+            add_input(f, g, g->maps[m]->in[i]);
+    for (int s = 0; s < g->sum_count; s++)
+        add_input(f, g, g->sums[s]->in[0]);
+}
+
+static void materialise(Node *n) { value_info(resolve(n))->materialised = true; }
+
+static void collect_outputs(Fuse *f, Group *g)
+{
+    if (g->anchor && value_info(g->anchor)->materialised)
+        push_node(f, &g->outputs, &g->output_count, g->anchor);
+    for (int i = 0; i < g->map_count; i++)
+        if (value_info(g->maps[i])->materialised)
+            push_node(f, &g->outputs, &g->output_count, g->maps[i]);
+}
+
+static void connect(Fuse *f)
+{
+    for (int i = 0; i < f->count; i++)
+        collect_inputs(f, f->groups[i]);
+    for (int i = 0; i < f->count; i++)
+        for (int k = 0; k < f->groups[i]->input_count; k++)
+            materialise(f->groups[i]->inputs[k]);
+    for (int i = 0; i < f->graph->output_count; i++)
+        materialise(f->graph->outputs[i].node);
+    for (int i = 0; i < f->graph->effect_count; i++)
+        materialise(f->graph->effects[i].value);
+    for (int i = 0; i < f->count; i++)
+        collect_outputs(f, f->groups[i]);
+}
+
+/* A group of parameters and states alone runs when they change, not for every image. */
+static bool depends_on_tables_alone(const Node *n)
+{
+    Node *x = resolve((Node *)n);
+    if (x->op == OP_TENSOR || x->op == OP_FILL)
+        return true;
+    return value_info(x)->group && value_info(x)->group->prepare;
+}
+
+static bool reads_run_time(const Node *n)
+{
+    for (int i = 0; i < n->arity; i++)
+        if (n->in[i]->op == OP_SCALAR)
+            return true;
+    return n->shape.batched;
+}
+
+static void mark_prepare(Fuse *f, Group *const *sorted)
+{
+    for (int i = 0; i < f->count; i++) {
+        Group *g = sorted[i];
+        g->prepare = !(g->anchor && (reads_run_time(g->anchor) || g->anchor->op == OP_RANDOM));
+        for (int k = 0; k < g->map_count; k++)
+            g->prepare = g->prepare && !reads_run_time(g->maps[k]);
+        for (int k = 0; k < g->sum_count; k++)
+            g->prepare = g->prepare && !reads_run_time(g->sums[k]);
+        for (int k = 0; k < g->input_count; k++)
+            g->prepare = g->prepare && depends_on_tables_alone(g->inputs[k]);
+    }
+}
+
+/* Groups in an order that `before` allows; among the free ones the oldest first. */
+static Group **sort_groups(Fuse *f)
+{
+    Group **sorted = NEW_ARRAY(f->arena, Group *, f->count + 1);
+    bool *done = NEW_ARRAY(f->arena, bool, f->count + 1);
+    for (int at = 0; at < f->count; at++) {
+        int pick = -1;
+        for (int i = 0; i < f->count && pick < 0; i++) {
+            bool free = !done[i];
+            for (int b = 0; b < f->count && free; b++)
+                free = done[b] || !set_has(f->before[i], b);
+            if (free)
+                pick = i;
+        }
+        assert(pick >= 0 && "groups wait for each other");
+        done[pick] = true;
+        sorted[at] = f->groups[pick];
+    }
+    for (int i = 0; i < f->count; i++)
+        sorted[i]->id = i;
+    return sorted;
+}
+
+Grouping *pass_fuse(Arena *a, Graph *g, const Target *t)
+{
+    Fuse f = {.arena = a, .graph = g, .target = t};
+    materialise_leaves(&f);
+    assign_layouts(&f);
+    claim_places(&f);
+    for (Node *n = g->first; n; n = n->next)
+        place_node(&f, n);
+    place_effects(&f);
+    connect(&f);
+    Grouping *result = NEW(a, Grouping);
+    *result = (Grouping){.graph = g, .groups = sort_groups(&f), .count = f.count, .arena = a, .target = t};
+    if (g == g->program->infer)
+        mark_prepare(&f, result->groups);
+    return result;
+}
