@@ -87,6 +87,18 @@ const Expr *expr_derivative(ExprPool *p, const Expr *e, int k) {
     return expr_simplify(p, derive(p, expr_simplify(p, e), k));
 }
 
+bool expr_recoverable(ExprPool *p, const Expr *e, int x_input, uint64_t *nonzero) {
+    const Expr *a, *b;
+    Product scale;
+    if (!saturating_of_input(p, expr_simplify(p, e), x_input, &a, &b) || !product_of(a, &scale) || a->input_limit > 64)
+        return false;
+    for (int i = 0; i < scale.count; i++)
+        if (scale.f[i].base->op != EXPR_INPUT)
+            return false;
+    *nonzero = a->inputs;
+    return true;
+}
+
 /* by x: A u^(3/2) with u = 1 - (B / A^2) y^2; by k: A' y/A - B' y^3 / (2 A^2) */
 const Expr *expr_derivative_from_output(ExprPool *p, const Expr *e, int x_input, int k, int y_input) {
     const Expr *a, *b, *result;

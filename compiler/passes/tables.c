@@ -1,0 +1,140 @@
+/* tables.c - where every parameter and state lies, and what the optimizer does with it.
+ * Parameters of equal group and constraint lie together, so that the update is one loop over each run;
+ * constrained ones in addition by size, so that the padding between them can be told by its coordinate. Each
+ * starts at a multiple of 16 floats. Within a run the order of the tensor table stays; runs come in order of
+ * their first parameter. GRADS and SLOTS are laid out like PARAMS. */
+#include "passes/passes.h"
+
+enum { ALIGNMENT = 16 };
+
+bool glob_match(const char *pattern, const char *name) {
+    const char *star = NULL, *retry = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++;
+            retry = name;
+        } else if (*pattern == '?' || *pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star + 1;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+/* The recipe's own values, then every rule that matches, later ones over earlier ones. */
+static ParamGroup group_of(const Recipe *recipe, const char *name) {
+    ParamGroup group = { .lr_scale = 1, .weight_decay = recipe->weight_decay };
+    for (int i = 0; i < recipe->group_count; i++) {
+        const GroupRule *rule = &recipe->group[i];
+        if (!glob_match(rule->pattern, name))
+            continue;
+        if (rule->has_lr)
+            group.lr_scale = rule->lr_scale;
+        if (rule->has_decay)
+            group.weight_decay = rule->weight_decay;
+        group.frozen |= rule->freeze;
+    }
+    return group;
+}
+
+static int64_t padded(int64_t floats) {
+    return (floats + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static bool constrained(const TensorDecl *t) {
+    return t->constraint.kind != CONSTRAINT_NONE;
+}
+
+static bool same_run(const TensorDecl *a, const TensorDecl *b) {
+    const Constraint *c = &a->constraint, *d = &b->constraint;
+    if (a->group.frozen != b->group.frozen || c->kind != d->kind)
+        return false;
+    if (!a->group.frozen && (a->group.lr_scale != b->group.lr_scale || a->group.weight_decay != b->group.weight_decay))
+        return false;
+    return !constrained(a) || (c->lo == d->lo && c->hi == d->hi && shape_count(&a->shape) == shape_count(&b->shape));
+}
+
+/* Chains of parameters that go into one run: first of each chain, and the next after each tensor, by index. */
+typedef struct { int *first, *next; int count; } Chains;
+
+static Chains find_chains(Arena *arena, const Program *p) {
+    Chains c = { NEW_ARRAY(arena, int, p->tensor_count), NEW_ARRAY(arena, int, p->tensor_count), 0 };
+    int *last = NEW_ARRAY(arena, int, p->tensor_count);
+    for (int i = 0; i < p->tensor_count; i++) {
+        int run = 0;
+        c.next[i] = -1;
+        if (p->tensors[i]->is_state)
+            continue;
+        while (run < c.count && !same_run(p->tensors[c.first[run]], p->tensors[i]))
+            run++;
+        if (run == c.count)
+            c.first[c.count++] = i;
+        else
+            c.next[last[run]] = i;
+        last[run] = i;
+    }
+    return c;
+}
+
+static void place_parameters(Program *p) {
+    Arena *scratch = arena_new(0);
+    Chains c = find_chains(scratch, p);
+    int64_t offset = 0, raw = 0;
+    for (int run = 0; run < c.count; run++) {
+        for (int i = c.first[run]; i >= 0; i = c.next[i]) {
+            TensorDecl *t = p->tensors[i];
+            int64_t size = padded(shape_count(&t->shape));
+            t->offset = offset;
+            t->raw_offset = constrained(t) ? raw : -1;
+            offset += size;
+            raw += constrained(t) ? size : 0;
+        }
+    }
+    p->table_size[TABLE_PARAMS] = offset;
+    p->table_size[TABLE_RAW] = raw;
+    p->table_size[TABLE_GRADS] = p->step ? offset : 0;
+    p->table_size[TABLE_SLOTS] = p->step && p->recipe.momentum != 0 ? offset : 0;
+    arena_destroy(scratch);
+}
+
+void pass_tables(Program *p) {
+    int64_t states = 0;
+    for (int i = 0; i < p->tensor_count; i++) {
+        TensorDecl *t = p->tensors[i];
+        t->group = group_of(&p->recipe, t->name);
+        if (t->is_state) {
+            t->offset = states;
+            t->raw_offset = -1;
+            states += padded(shape_count(&t->shape));
+        }
+    }
+    p->table_size[TABLE_STATES] = states;
+    place_parameters(p);
+}
+
+ParamRun *param_runs(Program *p, int *count) {
+    Arena *scratch = arena_new(0);
+    Chains c = find_chains(scratch, p);
+    ParamRun *runs = NEW_ARRAY(p->arena, ParamRun, c.count);
+    *count = 0;
+    for (int run = 0; run < c.count; run++) {
+        const TensorDecl *t = p->tensors[c.first[run]];
+        if (t->group.frozen)
+            continue;
+        ParamRun *r = &runs[(*count)++];
+        *r = (ParamRun){ .offset = t->offset, .raw_offset = t->raw_offset, .group = t->group, .constraint = t->constraint };
+        r->used = shape_count(&t->shape);
+        r->stride = padded(r->used);
+        for (int i = c.first[run]; i >= 0; i = c.next[i])
+            r->count += padded(shape_count(&p->tensors[i]->shape));
+    }
+    arena_destroy(scratch);
+    return runs;
+}
