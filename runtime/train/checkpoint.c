@@ -139,6 +139,8 @@ static int check(const char *path, const SalunMap *map, Head *head, SalunError *
             return salun_error(err, SALUN_BAD_INPUT, "%s: the checkpoint is damaged: its sizes do not add up", path);
         if (bytes)
             sum = hash_bytes(sum, p, bytes);
+        for (size_t k = bytes; k < padded(bytes); k++)
+            sum += p[k];                                    /* the filling is zero */
         p += padded(bytes);
         left -= padded(bytes);
     }

@@ -1,12 +1,9 @@
 /* diagnose.c - naming the first value that is not finite. */
 #include "loop.h"
 
-#include "model.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Index of the first value that is not finite, -1: none. */
 static int64_t first_bad(const float *value, int64_t count) {
@@ -70,18 +67,10 @@ static void find_in_tables(Trainer *t, Finding *f) {
     snprintf(f->text, sizeof f->text, "%s %s holds %g before the step", tensor->is_state ? "state" : "parameter", tensor->name, (double)value);
 }
 
-static void restore_states(Trainer *t) {
-    int64_t floats;
-    float *states = salun_table(t->model, SALUN_STATES, &floats);
-    if (floats)
-        memcpy(states, t->states_before, (size_t)floats * sizeof *states);
-    salun_touch(t->model);
-}
-
 int trainer_diagnose(Trainer *t, const Batch *batch, SalunError *err) {
     float loss = t->loss;
     Finding f = { .found = false };
-    restore_states(t);
+    trainer_restore_states(t);
     find_in_input(t, batch, &f);
     if (!f.found)
         find_in_tables(t, &f);
@@ -89,7 +78,7 @@ int trainer_diagnose(Trainer *t, const Batch *batch, SalunError *err) {
         salun_set_probe(t->model, look, &f);
         trainer_step(t, batch, err);
         salun_set_probe(t->model, NULL, NULL);
-        restore_states(t);
+        trainer_restore_states(t);
     }
     char kept[300] = "";
     if (t->checkpoint_step >= 0)

@@ -6,6 +6,7 @@
 #include "loop.h"
 
 #include "hash.h"
+#include "model.h"
 #include "schedule.h"
 
 #include <inttypes.h>
@@ -71,6 +72,14 @@ static void copy_states(Trainer *t) {
         memcpy(t->states_before, states, (size_t)floats * sizeof *states);
 }
 
+void trainer_restore_states(Trainer *t) {
+    int64_t floats;
+    float *states = salun_table(t->model, SALUN_STATES, &floats);
+    if (floats)
+        memcpy(states, t->states_before, (size_t)floats * sizeof *states);
+    salun_touch(t->model);
+}
+
 static void count_metrics(Trainer *t, const Batch *batch) {
     int64_t classes = t->program->outputs[0].count;
     const float *logits = t->outputs[1];
@@ -85,7 +94,7 @@ static int write_batch_line(Trainer *t, const Batch *batch, float lr, SalunError
     if (t->batch_log.fd < 0)
         return SALUN_OK;
     Line line = { .used = 0 };
-    line_count(&line, "step", t->at.step);
+    line_count(&line, "step", t->at.step + 1);
     line_count(&line, "epoch", t->at.epoch + 1);
     line_count(&line, "n", batch->n);
     line_number(&line, "loss", (double)t->loss);
@@ -95,6 +104,18 @@ static int write_batch_line(Trainer *t, const Batch *batch, float lr, SalunError
     return log_write(&t->batch_log, &line, err);
 }
 
+/* What is written of a step, before it takes effect: when that fails, the state before it can still be kept. */
+static int write_step(Trainer *t, const Batch *batch, float lr, SalunError *err) {
+    int code = SALUN_OK;
+    if (t->at.step + 1 == t->total_steps && t->options->dump_gradients)
+        code = salun_save_file(t->model, SALUN_GRADS, t->options->dump_gradients, err);
+    if (!code)
+        code = write_batch_line(t, batch, lr, err);
+    if (code)
+        trainer_restore_states(t);
+    return code;
+}
+
 static int train_batch(Trainer *t, const Batch *batch, SalunError *err) {
     copy_states(t);
     int code = trainer_step(t, batch, err);
@@ -102,18 +123,16 @@ static int train_batch(Trainer *t, const Batch *batch, SalunError *err) {
         return code;
     if (!isfinite(t->loss))
         return trainer_diagnose(t, batch, err);
-    if (t->at.step + 1 == t->total_steps && t->options->dump_gradients) {
-        code = salun_save_file(t->model, SALUN_GRADS, t->options->dump_gradients, err);
-        if (code)
-            return code;
-    }
     float lr = (float)(t->options->lr * schedule_factor(t->program->recipe, t->at.step, t->steps_per_epoch, t->epochs));
-    if ((code = salun_update(t->model, lr, err)))
+    code = write_step(t, batch, lr, err);
+    if (!code)
+        code = salun_update(t->model, lr, err);
+    if (code)
         return code;
     count_metrics(t, batch);
     t->at.step++;
     t->at.position += batch->n;
-    return write_batch_line(t, batch, lr, err);
+    return SALUN_OK;
 }
 
 static void show(Trainer *t) {
@@ -149,9 +168,9 @@ static void tell_epoch(Trainer *t, const EvalResult *r, double seconds) {
     double seen = (double)t->at.seen;
     char test[96] = "";
     if (r->count)
-        snprintf(test, sizeof test, "  test loss %.4f  test accuracy %.2f %%", r->loss_sum / (double)r->count,
+        snprintf(test, sizeof test, "  test loss %.5g  test accuracy %.2f %%", r->loss_sum / (double)r->count,
                  100 * (double)r->correct / (double)r->count);
-    progress_line(&t->progress, "epoch %" PRId64 "/%" PRId64 "  loss %.4f  accuracy %.2f %%%s  %.1f s", t->at.epoch + 1, t->epochs,
+    progress_line(&t->progress, "epoch %" PRId64 "/%" PRId64 "  loss %.5g  accuracy %.2f %%%s  %.1f s", t->at.epoch + 1, t->epochs,
                   t->at.loss_sum / seen, 100 * (double)t->at.correct / seen, test, seconds);
 }
 

@@ -57,5 +57,7 @@ int trainer_diagnose(Trainer *t, const Batch *batch, SalunError *err);
 int trainer_check_finite(Trainer *t, SalunError *err);
 /* Forward and backward over the batch, into t->loss and t->outputs. */
 int trainer_step(Trainer *t, const Batch *batch, SalunError *err);
+/* STATES as they were before the last step. */
+void trainer_restore_states(Trainer *t);
 
 #endif

@@ -35,7 +35,7 @@ static const Option table[] = {
     { "weights-allow", TEXT, AT(weights_allow), 0, 0, "GLOB", "tensors that --weights may lack; they keep their initial values" },
     { "seed", SEED, AT(seed), 0, 0, "N", "of initial values, order of images, augmentation and dropout" },
     { "threads", COUNT, AT(threads), 1, 1024, "N", "threads; the result does not depend on it" },
-    { "lr", NUMBER, AT(lr), 0, 1e9, "X", "learning rate, before the schedule's factor" },
+    { "lr", NUMBER, AT(lr), 0, 1e38, "X", "learning rate, before the schedule's factor" },
     { "label-smoothing", NUMBER, AT(smoothing), 0, 1, "X", "label smoothing of the loss" },
     { "no-augment", FLAG, AT(no_augment), 0, 0, NULL, "images as they are, only preprocessed" },
     { "no-shuffle", FLAG, AT(no_shuffle), 0, 0, NULL, "images in the order of the data" },

@@ -35,7 +35,7 @@ void progress_show(Progress *p, const ProgressState *state) {
     double share = state->total > 0 ? (double)state->done / (double)state->total : 1;
     char metrics[64] = "", left[64] = "", time[32], bar[BAR + 3] = "";
     if (!isnan(state->loss))
-        snprintf(metrics, sizeof metrics, "  loss %.4f  accuracy %.2f %%", state->loss, 100 * state->accuracy);
+        snprintf(metrics, sizeof metrics, "  loss %.5g  accuracy %.2f %%", state->loss, 100 * state->accuracy);
     if (state->seconds_left >= 0) {
         duration_text(time, sizeof time, state->seconds_left);
         snprintf(left, sizeof left, "  %s left", time);
