@@ -1,0 +1,474 @@
+/* conv.c - the loop nest of CONV and CONV_INPUT: register tiles over tap lists (conv.h).
+ *
+ * for image of the unit, rows of the part, tiles of the row: sums in registers over
+ * (input block, taps, lanes), then the group's body. Border tiles have the last dimension's taps unrolled and
+ * leave out what lies outside; rows outside are left out by the bounds of the tap loops. */
+#include "kernel/conv.h"
+
+typedef struct { Index begin, end; bool all; } TapRange;
+
+/* Where the walk over dimensions stands. */
+typedef struct {
+    ConvNest *c;
+    int combination;
+    const TapPhase *phase[MAX_SPATIAL];
+    Index q[MAX_SPATIAL];                  /* of the outer dimensions */
+    TapRange taps[MAX_SPATIAL];
+    Index row_begin, row_end;              /* the task's part of dimension 0 */
+} Walk;
+
+static Index zero(void) { return index_const(0); }
+
+Index conv_block(const ConvNest *c, int slot) {
+    return index_plus(index_scale(c->panel, c->p->slots), slot);
+}
+
+static Reg *accumulator(const ConvNest *c, int slot, int pixel) {
+    return &c->acc[slot * MAX_TILE_PIXELS + pixel];
+}
+
+void conv_zero(ConvNest *c, int pixels) {
+    for (int v = 0; v < c->p->slots; v++)
+        for (int i = 0; i < pixels; i++) {
+            Reg *r = accumulator(c, v, i);
+            if (*r == NO_REG)
+                *r = kb_reg(c->k, ELEM_F32, true);
+            kb_set_const(c->k, *r, 0);
+        }
+}
+
+/* ---- one tile ---- */
+
+typedef struct { int pixels; unsigned valid; int64_t pixel_step; } Tile;
+
+/* `count` lanes of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
+static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
+    const ConvPlan *p = c->p;
+    Access access = p->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT;
+    int x0 = kb_index(c->k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(c->k, "wi", INDEX_AFFINE, w, zero());
+    for (int u = 0; u < count; u++) {
+        Reg weight[8];
+        for (int v = 0; v < p->slots; v++)
+            weight[v] = kb_load(c->k, ACCESS_VECTOR, c->w, index_plus(index_var(w0), ((int64_t)u * p->slots + v) * p->width));
+        for (int i = 0; i < t->pixels; i++) {
+            if (!(t->valid >> i & 1))
+                continue;
+            Reg data = kb_load(c->k, access, c->x, index_plus(index_var(x0), u * p->x_lane + i * t->pixel_step));
+            for (int v = 0; v < p->slots; v++)
+                kb_set(c->k, *accumulator(c, v, i), KOP_FMA, data, weight[v], *accumulator(c, v, i));
+        }
+    }
+}
+
+static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) {
+    const ConvPlan *p = c->p;
+    if (p->lanes == unroll) {
+        sum_lanes(c, t, x, w, unroll);
+        return;
+    }
+    int lane = kb_loop(c->k, "lane", zero(), index_const(p->lanes), unroll);
+    sum_lanes(c, t, index_add(x, index_scale(index_var(lane), p->x_lane)),
+              index_add(w, index_scale(index_var(lane), (int64_t)p->slots * p->width)), unroll);
+    kb_end(c->k);
+}
+
+/* Which pixels of a tile have tap t of the last dimension inside of the operand. */
+static unsigned valid_pixels(const TapDim *d, const TapPhase *f, const ColumnTile *tile, int64_t t) {
+    unsigned valid = 0;
+    for (int i = 0; i < tile->pixels; i++) {
+        int64_t at = (tile->first + i) * f->si + f->off + t * f->doff;
+        if (at >= 0 && at < d->in)
+            valid |= 1u << i;
+    }
+    return valid;
+}
+
+/* The last dimension's taps: a loop inside, unrolled at a border. */
+static void sum_columns(Walk *s, const ColumnTile *tile, Index x, Index w) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    const TapPhase *f = s->phase[p->dims - 1];
+    const TapDim *d = &p->dim[p->dims - 1];
+    int64_t w_tap = p->lanes * p->slots * p->width, x_tap = f->doff * p->x_pixel;
+    Tile t = { (int)tile->pixels, (1u << tile->pixels) - 1, f->si * p->x_pixel };
+    if (!tile->border) {
+        int tap = f->taps > 1 ? kb_loop(c->k, "kw", zero(), index_const(f->taps), 1) : -1;
+        Index at = tap < 0 ? zero() : index_var(tap);
+        sum_block(c, &t, index_add(x, index_scale(at, x_tap)), index_add(w, index_scale(at, w_tap)), p->unroll);
+        if (tap >= 0)
+            kb_end(c->k);
+        return;
+    }
+    for (int64_t tap = 0; tap < f->taps; tap++) {
+        t.valid = valid_pixels(d, f, tile, tap);
+        if (t.valid)
+            sum_block(c, &t, index_plus(x, tap * x_tap), index_plus(w, tap * w_tap), p->border_unroll);
+    }
+}
+
+/* The input blocks and the outer dimensions' taps around it. x, w: of block 0, tap 0, column of the tile. */
+static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    int64_t taps = conv_taps(p, s->combination), w_lanes = p->lanes * p->slots * p->width;
+    int opened = 0;
+    if (p->blocks > 1) {
+        Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+        x = index_add(x, index_scale(block, p->x_unit));
+        w = index_add(w, index_scale(block, taps * w_lanes));
+        opened++;
+    }
+    int64_t inner = taps;
+    for (int i = 0; i < p->dims - 1; i++) {
+        const TapPhase *f = s->phase[i];
+        inner /= f->taps;
+        if (f->taps == 1 && s->taps[i].all)
+            continue;
+        Index tap = index_var(kb_loop(c->k, i == p->dims - 2 ? "kh" : "kd", s->taps[i].begin, s->taps[i].end, 1));
+        x = index_add(x, index_scale(tap, f->doff * p->x_dim[i]));
+        w = index_add(w, index_scale(tap, inner * w_lanes));
+        opened++;
+    }
+    sum_columns(s, tile, x, w);
+    while (opened--)
+        kb_end(c->k);
+}
+
+/* ---- the body behind tiles and rows ---- */
+
+/* Position of column `col` of the walk's row. */
+static void position(const Walk *s, Index col, Index *at) {
+    const ConvPlan *p = s->c->p;
+    for (int i = 0; i < MAX_RANK; i++)
+        at[i] = zero();
+    at[0] = s->c->image;
+    if (p->merged) {
+        at[1 + p->window->spatial] = index_add(col, index_scale(s->q[0], p->dim[1].out));
+        return;
+    }
+    for (int i = 0; i < p->dims - 1; i++)
+        at[2 + i] = index_plus(index_scale(s->q[i], s->phase[i]->so), s->phase[i]->r);
+    at[1 + p->dims] = col;
+}
+
+/* Element of an image staged whole. */
+static Index image_element(const Walk *s, Index col) {
+    const ConvPlan *p = s->c->p;
+    Index at[MAX_RANK], e = zero();
+    position(s, col, at);
+    for (int i = 0; i < p->dims; i++)
+        e = index_add(index_scale(e, p->dim[i].out), at[2 + i]);
+    return e;
+}
+
+static void finish_tile(Walk *s, Index first, int pixels) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    const TapPhase *f = s->phase[p->dims - 1];
+    for (int i = 0; i < pixels; i++) {
+        Index col = index_plus(index_scale(index_plus(first, i), f->so), f->r), at[MAX_RANK];
+        position(s, col, at);
+        for (int v = 0; v < p->slots; v++) {
+            Reg sum = *accumulator(c, v, i);
+            if (p->plain)
+                kb_store_lanes(c->k, ACCESS_MASKED, c->stage, image_element(s, col), index_const(1), 1, sum);
+            else if (p->staged)
+                kb_store(c->k, ACCESS_VECTOR, c->stage, index_scale(index_plus(index_scale(col, p->slots), v), p->width), sum);
+            else
+                body_point(c->body, v, at, conv_block(c, v), sum);
+        }
+    }
+}
+
+static void finish_row(Walk *s) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    if (!p->staged || p->plain)
+        return;
+    Index at[MAX_RANK];
+    Index col = index_var(kb_loop(c->k, "col", zero(), index_const(p->dim[p->dims - 1].out), 1));
+    position(s, col, at);
+    for (int v = 0; v < p->slots; v++) {
+        Index from = index_scale(index_plus(index_scale(col, p->slots), v), p->width);
+        body_point(c->body, v, at, conv_block(c, v), kb_load(c->k, ACCESS_VECTOR, c->stage, from));
+    }
+    kb_end(c->k);
+}
+
+/* An image of one channel, staged whole: vectors along its last axis, or along all of it. */
+static void finish_image(ConvNest *c, const Group *g) {
+    const ConvPlan *p = c->p;
+    Index at[MAX_RANK], from = zero();
+    int64_t extent = 1;
+    int opened = 0;
+    for (int i = 0; i < MAX_RANK; i++)
+        at[i] = zero();
+    at[0] = c->image;
+    for (int i = 0; i < p->dims; i++) {
+        if (body_flat(g) || i == p->dims - 1) {
+            extent *= p->dim[i].out;
+            continue;
+        }
+        at[2 + i] = index_var(kb_loop(c->k, "row", zero(), index_const(p->dim[i].out), 1));
+        from = index_add(index_scale(from, p->dim[i].out), at[2 + i]);
+        opened++;
+    }
+    Index block = index_var(kb_loop(c->k, "vec", zero(), index_const((extent + p->width - 1) / p->width), 1));
+    from = index_add(index_scale(from, extent), index_scale(block, p->width));
+    body_channels(c->body, 0, block);
+    body_point(c->body, 0, at, block, kb_load(c->k, ACCESS_VECTOR, c->stage, from));
+    for (kb_end(c->k); opened; opened--)
+        kb_end(c->k);
+}
+
+/* ---- rows ---- */
+
+static Index tile_data(const Walk *s, Index first) {
+    const ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    Index x = index_scale(c->image, p->x_image);
+    x = index_add(x, index_scale(index_plus(index_scale(c->panel, p->block_step), p->block_base), p->x_unit));
+    for (int i = 0; i < p->dims; i++) {
+        const TapPhase *f = s->phase[i];
+        Index at = index_plus(index_scale(i == p->dims - 1 ? first : s->q[i], f->si), f->off);
+        x = index_add(x, index_scale(at, p->x_dim[i]));
+    }
+    return x;
+}
+
+static Index tile_weights(const Walk *s) {
+    const ConvPlan *p = s->c->p;
+    return index_plus(index_scale(s->c->panel, p->panel_floats), conv_phase_offset(p, s->combination));
+}
+
+static void row_tiles(Walk *s, int phase) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    const TapPhase *f = &p->dim[p->dims - 1].phase[phase];
+    s->phase[p->dims - 1] = f;
+    ColumnTiles tiles = conv_tiles(p, f);
+    for (int i = 0; i < tiles.count; i++) {
+        const ColumnTile *t = &tiles.tile[i];
+        int64_t end = t->first + t->repeat * t->pixels;
+        Index first = index_const(t->first);
+        if (t->repeat > 1)
+            first = index_var(kb_loop(c->k, "tile", first, index_const(end), t->pixels));
+        conv_zero(c, (int)t->pixels);
+        if (conv_taps(p, s->combination) > 0)
+            sum_tile(s, t, tile_data(s, first), tile_weights(s));
+        finish_tile(s, first, (int)t->pixels);
+        if (t->repeat > 1)
+            kb_end(c->k);
+    }
+}
+
+/* floor((a + plus) / d), where a >= -lift; lift * d keeps the dividend from being negative. */
+static Index quotient(ConvNest *c, Index a, int64_t plus, int64_t d, int64_t lift) {
+    int q = kb_index(c->k, "quotient", INDEX_DIV, index_plus(a, plus + lift * d), index_const(d));
+    return index_plus(index_var(q), -lift);
+}
+
+/* Taps of dimension i that read inside for row q: bounds at run time where some row needs them. */
+static TapRange tap_range(Walk *s, int i) {
+    ConvNest *c = s->c;
+    const TapPhase *f = s->phase[i];
+    const TapDim *d = &c->p->dim[i];
+    Index first = index_plus(index_scale(s->q[i], f->si), f->off);
+    int64_t lo = f->off, hi = (f->count - 1) * f->si + f->off + (f->taps - 1) * f->doff;
+    int64_t lift = f->count * f->si + (f->off > 0 ? f->off : 0);
+    TapRange r = { zero(), index_const(f->taps), true };
+    if (lo < 0) {                              /* t >= -first / doff, rounded up */
+        Index need = index_scale(first, -1);
+        if (f->doff > 1)
+            need = quotient(c, need, f->doff - 1, f->doff, lift);
+        r.begin = index_var(kb_index(c->k, "begin", INDEX_MAX, need, zero()));
+        r.all = false;
+    }
+    if (hi >= d->in) {                         /* t <= (in - 1 - first) / doff, rounded down */
+        Index room = index_plus(index_scale(first, -1), d->in - 1);
+        if (f->doff > 1)
+            room = quotient(c, room, 0, f->doff, lift);
+        r.end = index_var(kb_index(c->k, "end", INDEX_MIN, index_plus(room, 1), index_const(f->taps)));
+        r.all = false;
+    }
+    return r;
+}
+
+static void walk_rows(Walk *s, int i) {
+    ConvNest *c = s->c;
+    const TapDim *d = &c->p->dim[i];
+    int outer = s->combination;
+    if (i == c->p->dims - 1) {
+        for (int phase = 0; phase < d->phases; phase++) {
+            s->combination = outer * d->phases + phase;
+            row_tiles(s, phase);
+        }
+        finish_row(s);
+        s->combination = outer;
+        return;
+    }
+    for (int phase = 0; phase < d->phases; phase++) {
+        s->combination = outer * d->phases + phase;
+        s->phase[i] = &d->phase[phase];
+        Index begin = zero(), end = index_const(s->phase[i]->count);
+        if (i == 0 && c->p->parts > 1) {
+            begin = s->row_begin;
+            end = index_var(kb_index(c->k, "rows", INDEX_MIN, s->row_end, end));
+        }
+        s->q[i] = index_var(kb_loop(c->k, i == c->p->dims - 2 ? "row" : "slice", begin, end, 1));
+        s->taps[i] = tap_range(s, i);
+        walk_rows(s, i + 1);
+        kb_end(c->k);
+    }
+    s->combination = outer;
+}
+
+/* ---- images as pixels ---- */
+
+/* Tiles of `pixels` images from begin on while they are whole; returns where it stopped. */
+static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
+    const ConvPlan *p = c->p;
+    Index stop = end;
+    if (pixels > 1) {
+        Index count = index_add(end, index_scale(begin, -1));
+        int whole = kb_index(c->k, "whole", INDEX_DIV, count, index_const(pixels));
+        stop = index_add(begin, index_scale(index_var(whole), pixels));
+    }
+    Index first = index_var(kb_loop(c->k, "image", begin, stop, pixels));
+    conv_zero(c, pixels);
+    Tile t = { pixels, (1u << pixels) - 1, p->x_image };
+    Index x = index_scale(first, p->x_image), w = index_scale(c->panel, p->panel_floats);
+    x = index_add(x, index_scale(index_plus(index_scale(c->panel, p->block_step), p->block_base), p->x_unit));
+    if (p->blocks > 1) {
+        Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+        x = index_add(x, index_scale(block, p->x_unit));
+        w = index_add(w, index_scale(block, p->lanes * p->slots * p->width));
+    }
+    sum_block(c, &t, x, w, p->unroll);
+    if (p->blocks > 1)
+        kb_end(c->k);
+    Index row = index_add(first, index_scale(c->image, -1));
+    for (int i = 0; i < pixels; i++)
+        for (int v = 0; v < p->slots; v++)
+            kb_store(c->k, ACCESS_VECTOR, c->stage, index_scale(index_plus(index_scale(index_plus(row, i), p->slots), v), p->width), *accumulator(c, v, i));
+    kb_end(c->k);
+    return stop;
+}
+
+/* The unit's images: whole tiles, a half one, single ones; then the body over all. */
+static void images(ConvNest *c, Index begin, Index end) {
+    const ConvPlan *p = c->p;
+    c->image = begin;
+    Index at = image_tiles(c, begin, end, p->pixels);
+    if (p->pixels >= 4)
+        at = image_tiles(c, at, end, p->pixels / 2);
+    if (p->pixels > 1)
+        image_tiles(c, at, end, 1);
+    Index image = index_var(kb_loop(c->k, "image", begin, end, 1)), position[MAX_RANK] = { image, zero() };
+    for (int v = 0; v < p->slots; v++) {
+        Index row = index_plus(index_scale(index_add(image, index_scale(begin, -1)), p->slots), v);
+        body_point(c->body, v, position, conv_block(c, v), kb_load(c->k, ACCESS_VECTOR, c->stage, index_scale(row, p->width)));
+    }
+    kb_end(c->k);
+}
+
+/* ---- the kernel ---- */
+
+static void one_image(ConvNest *c, const Group *g, Index part) {
+    const ConvPlan *p = c->p;
+    Index begin = index_scale(part, p->part_rows), end = index_plus(begin, p->part_rows);
+    if (p->form == CONV_POINTS) {
+        conv_points(c, begin, end);
+    } else {
+        Walk s = { .c = c, .row_begin = begin, .row_end = end };
+        walk_rows(&s, 0);
+    }
+    if (p->plain)
+        finish_image(c, g);
+}
+
+static int64_t stage_floats(const ConvPlan *p) {
+    int64_t count = 1;
+    if (p->form == CONV_IMAGES)
+        return p->unit * p->slots * p->width;
+    if (!p->plain)
+        return p->dim[p->dims - 1].out * p->slots * p->width;
+    for (int i = 0; i < p->dims; i++)
+        count *= p->dim[i].out;
+    return count + p->width;
+}
+
+static void build(ConvNest *c, const Group *g) {
+    const ConvPlan *p = c->p;
+    Kernel *k = c->k;
+    int64_t tasks = p->panels * p->parts;
+    Index unit = index_var(VAR_TASK), part = zero();
+    c->panel = zero();
+    if (tasks > 1) {
+        unit = index_var(kb_index(k, "unit", INDEX_DIV, index_var(VAR_TASK), index_const(tasks)));
+        Index local = index_var(kb_index(k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(tasks)));
+        int64_t inner = p->panel_inner ? p->panels : p->parts;
+        Index high = local, low = zero();
+        if (inner > 1) {
+            high = index_var(kb_index(k, "outer", INDEX_DIV, local, index_const(inner)));
+            low = index_var(kb_index(k, "inner", INDEX_MOD, local, index_const(inner)));
+        }
+        c->panel = p->panel_inner ? low : high;
+        part = p->panel_inner ? high : low;
+        if (p->panels == 1)
+            c->panel = zero();
+        if (p->parts == 1)
+            part = zero();
+    }
+    body_start(c->body);
+    for (int v = 0; v < p->slots && !p->plain; v++)
+        body_channels(c->body, v, conv_block(c, v));
+    Index begin = index_scale(unit, p->unit);
+    Index end = index_plus(begin, 1);
+    if (p->unit > 1)
+        end = index_var(kb_index(k, "end", INDEX_MIN, index_plus(begin, p->unit), index_var(VAR_N)));
+    if (p->form == CONV_IMAGES) {
+        images(c, begin, end);
+    } else {
+        c->image = begin;
+        if (p->unit > 1)
+            c->image = index_var(kb_loop(k, "image", begin, end, 1));
+        one_image(c, g, part);
+        if (p->unit > 1)
+            kb_end(k);
+    }
+    Index row = index_add(index_scale(unit, p->parts), part);
+    body_finish(c->body, c->panel, p->panels, row, p->parts, p->unit);
+}
+
+void lower_conv(Lower *l, const Group *g) {
+    ConvPlan p = conv_plan(l, g);
+    int weights = pack_weights(l, g, &p);
+    Kernel *k = lower_kernel(l, g, "");
+    Writer *title = writer_new(l->arena);
+    conv_plan_print(title, &p);
+    k->title = arena_printf(l->arena, "%s; %s", k->title, title->data);
+    ConvNest c = { .k = k, .p = &p };
+    c.x = kb_arg(k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
+    c.w = kb_arg(k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
+    c.body = body_new(l, k, g, p.slots);
+    c.stage = p.staged ? kb_scratch(k, "stage", ELEM_F32, stage_floats(&p)) : -1;
+    c.acc = NEW_ARRAY(l->arena, Reg, p.slots * MAX_TILE_PIXELS);
+    for (int i = 0; i < p.slots * MAX_TILE_PIXELS; i++)
+        c.acc[i] = NO_REG;
+    build(&c, g);
+    kernel_finish(k);
+    PlannedCall *call = lower_call(l, k, false);
+    call->tasks = p.panels * p.parts;
+    call->unit = p.unit;
+    call->flops = p.flops;
+    call->group = g;
+    call_arg_value(call, p.x);
+    call_arg_temp(call, weights);
+    body_args(c.body, call);
+    if (g->output_count) {
+        call->tap = g->outputs[g->output_count - 1];
+        call->out = call->arg_count - g->sum_count - 1;
+    }
+    body_sums(c.body);
+}

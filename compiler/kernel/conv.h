@@ -1,0 +1,90 @@
+/* conv.h - what the files of the convolution schedule share: the plan of one loop nest.
+ *
+ * CONV and CONV_INPUT are the same loop nest over tap lists. Along one spatial dimension the results q of a
+ * phase, 0 <= q < count, stand at q * so + r and read the operand at q * si + off + t * doff for the taps
+ * t in [0, taps), which belong to the kernel's row k0 + t * dk. CONV has one phase per dimension;
+ * CONV_INPUT with stride s has s of them, one for each r.
+ *
+ * A task is (unit of images, panel of V output channel blocks, part of the rows). A register tile is V blocks
+ * by some pixels of a row. Sums run over (input block, taps, lane of the block) in this order for
+ * every pixel, wherever its tile stands and however many images there are.
+ *
+ * Packed weights: [panel][phases][input block][taps..][lane][V * W], zero where there is no weight. */
+#ifndef SALUN_KERNEL_CONV_H
+#define SALUN_KERNEL_CONV_H
+
+#include "kernel/lower.h"
+
+enum { MAX_TILE_PIXELS = 14, MAX_PHASES = 4, MAX_TILES = 32 };
+
+typedef struct { int64_t count, so, r, si, off, doff, k0, dk, taps; } TapPhase;
+typedef struct { int64_t in, out; int phases; TapPhase phase[MAX_PHASES]; } TapDim;
+
+/* `repeat` tiles of `pixels` results beside each other from result `first` of a phase on. */
+typedef struct { int64_t first, pixels, repeat; bool border; } ColumnTile;
+typedef struct { ColumnTile tile[MAX_TILES]; int count; } ColumnTiles;
+
+typedef enum {
+    CONV_TILED,                /* tiles along the last dimension */
+    CONV_IMAGES,               /* no spatial dimension: tiles of images */
+    CONV_POINTS                /* any window: one pixel at a time, taps found at run time */
+} ConvForm;
+
+typedef struct {
+    ConvForm form;
+    bool backward;             /* CONV_INPUT */
+    bool depthwise;            /* one input channel per output channel: lanes side by side */
+    const char *why;           /* of the form, for readers */
+    Node *x, *w, *y;
+    const Window *window;
+    int64_t images;            /* capacity */
+    int64_t in_channels, out_channels;
+    int64_t group_in, group_out;             /* channels of one group */
+    int dims;                  /* spatial dimensions of the loop nest */
+    TapDim dim[MAX_SPATIAL];
+    int64_t merged;            /* 1x1: so many rows lie end to end in one row of the nest, dims is 2; 0: rows as they are */
+    bool plain;                /* one result channel: its vectors lie along the pixels of an image staged whole */
+    /* the data operand: element strides */
+    int64_t x_image, x_unit, x_lane, x_pixel;  /* x_unit: from one input block's lanes to the next */
+    int64_t x_dim[MAX_SPATIAL];
+    int64_t lanes;             /* input channels of one block */
+    int64_t blocks;            /* input blocks that a panel reads */
+    int64_t block_base, block_step;            /* its first: block_base + panel * block_step */
+    /* tiles and tasks */
+    int width, slots;          /* W; V */
+    int pixels;                /* P */
+    int unroll, border_unroll; /* lanes per iteration */
+    int64_t panels, unit, parts, part_rows;
+    bool panel_inner;          /* consecutive tasks are panels of the same pixels */
+    bool staged;               /* the row's sums wait in scratch for one loop over the body */
+    int64_t panel_floats;      /* of packed weights */
+    double flops;              /* of one task */
+} ConvPlan;
+
+ConvPlan conv_plan(const Lower *l, const Group *g);
+void conv_plan_print(Writer *out, const ConvPlan *p);          /* one line for explain */
+
+/* Tiles of one phase of the last dimension. */
+ColumnTiles conv_tiles(const ConvPlan *p, const TapPhase *phase);
+/* Combinations of phases, counted with the last dimension innermost, and the packed weights of one of them. */
+int conv_combinations(const ConvPlan *p);
+void conv_combination(const ConvPlan *p, int combination, const TapPhase **phase);
+int64_t conv_phase_offset(const ConvPlan *p, int combination);  /* floats from the panel's begin */
+int64_t conv_taps(const ConvPlan *p, int combination);
+
+/* conv_points.c: the loop nest of CONV_POINTS; conv.c: of the others. */
+typedef struct {
+    Kernel *k;
+    const ConvPlan *p;
+    Body *body;
+    int x, w, stage;           /* buffers */
+    Index image, panel;
+    Reg *acc;                  /* [slot][pixel] */
+} ConvNest;
+void conv_points(ConvNest *c, Index row_begin, Index row_end);
+void conv_zero(ConvNest *c, int pixels);
+Index conv_block(const ConvNest *c, int slot);                 /* channel block of a slot */
+
+/* pack.c: appends the call that packs p's weights; the temporary that holds them. */
+int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
+#endif

@@ -1,0 +1,404 @@
+/* conv_plan.c - how a convolution is computed: tap lists, register tile, tasks.
+ * Decisions depend on shapes and target alone, never on the run-time batch. */
+#include "kernel/conv.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8 };
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* ---- tap lists ---- */
+
+static void forward_dim(TapDim *d, const Window *win, int i) {
+    d->phases = 1;
+    d->phase[0] = (TapPhase){ .count = d->out, .so = 1, .si = win->stride[i], .off = -win->pad_lo[i],
+                              .doff = win->dilation[i], .dk = 1, .taps = win->kernel[i] };
+}
+
+/* Result y = q * s + r reads dy row (y + pad - k * dilation) / s for the k that divide; the largest k comes
+ * first, so that rows are read upwards. False: more phases than a nest holds. */
+static bool backward_dim(TapDim *d, const Window *win, int i) {
+    int64_t s = win->stride[i], dil = win->dilation[i], pad = win->pad_lo[i];
+    d->phases = 0;
+    if (s > MAX_PHASES)
+        return false;
+    for (int64_t r = 0; r < s && r < d->out; r++) {
+        TapPhase p = { .count = ceil_div(d->out - r, s), .so = s, .r = r, .si = 1, .doff = 1 };
+        for (int64_t k = win->kernel[i] - 1; k >= 0; k--) {
+            if ((r + pad - k * dil) % s != 0)
+                continue;
+            if (p.taps == 0)
+                p.k0 = k;
+            else if (p.taps == 1)
+                p.dk = k - p.k0;
+            p.taps++;
+        }
+        p.off = (r + pad - p.k0 * dil) / s;          /* exact for a phase with taps */
+        if (p.taps > 1)
+            p.doff = -p.dk * dil / s;
+        d->phase[d->phases++] = p;
+    }
+    return true;
+}
+
+static bool plan_dims(ConvPlan *p) {
+    bool fits = true;
+    p->dims = p->window->spatial;
+    for (int i = 0; i < p->dims; i++) {
+        p->dim[i].in = p->x->shape.dim[2 + i];
+        p->dim[i].out = p->y->shape.dim[2 + i];
+        if (p->backward)
+            fits = backward_dim(&p->dim[i], p->window, i) && fits;
+        else
+            forward_dim(&p->dim[i], p->window, i);
+    }
+    return fits;
+}
+
+/* ---- the data operand ---- */
+
+static int64_t pixels_of(const Node *n) {
+    int64_t count = 1;
+    for (int i = 2; i < n->shape.rank; i++)
+        count *= n->shape.dim[i];
+    return count;
+}
+
+static bool is_blocked(const Node *n) { return value_info(n)->layout == LAYOUT_BLOCKED; }
+
+static void plan_strides(ConvPlan *p) {
+    int64_t pixels = pixels_of(p->x);
+    bool blocked = is_blocked(p->x);
+    p->x_pixel = blocked ? p->width : 1;
+    p->x_lane = blocked ? 1 : pixels;
+    p->x_unit = blocked ? pixels * p->width : pixels;
+    p->x_image = blocked ? ceil_div(p->in_channels, p->width) * p->x_unit : p->in_channels * pixels;
+    int64_t stride = p->x_pixel;
+    for (int i = p->dims - 1; i >= 0; i--) {
+        p->x_dim[i] = stride;
+        stride *= p->dim[i].in;
+    }
+}
+
+/* The input units (blocks; channels of a plain operand) that a panel of `slots` blocks reads: first and one past last. */
+static void panel_units(const ConvPlan *p, int slots, int64_t panel, int64_t *first, int64_t *end) {
+    int64_t unit = is_blocked(p->x) ? p->width : 1;
+    int64_t lo = panel * slots * p->width, hi = min64(lo + (int64_t)slots * p->width, p->out_channels) - 1;
+    int64_t in_lo = lo / p->group_out * p->group_in, in_hi = (hi / p->group_out + 1) * p->group_in;
+    *first = in_lo / unit;
+    *end = ceil_div(in_hi, unit);
+}
+
+/* Sets lanes, blocks, block_base, block_step for panels of `slots` blocks. Where the units that panels need
+ * do not lie at equal steps in equal number, every panel reads all. */
+static void plan_inputs(ConvPlan *p, int slots) {
+    int64_t panels = ceil_div(ceil_div(p->out_channels, p->width), slots);
+    int64_t first, end, second, second_end;
+    panel_units(p, slots, 0, &first, &end);
+    int64_t count = end - first, step = 0;
+    bool even = true;
+    if (panels > 1) {
+        panel_units(p, slots, 1, &second, &second_end);
+        step = second - first;
+    }
+    for (int64_t i = 0; i < panels && even; i++) {
+        panel_units(p, slots, i, &second, &second_end);
+        even = second == first + i * step && second_end - second == count;
+    }
+    if (!even) {
+        first = step = 0;
+        count = is_blocked(p->x) ? ceil_div(p->in_channels, p->width) : p->in_channels;
+    }
+    p->block_base = first;
+    p->block_step = step;
+    bool plain = !is_blocked(p->x);
+    p->blocks = plain ? 1 : count;
+    p->lanes = plain ? count : p->in_channels < p->width ? p->in_channels : p->width;
+    if (p->depthwise) {
+        p->blocks = p->lanes = 1;
+        p->block_base = 0;
+        p->block_step = slots;
+    }
+}
+
+/* ---- tiles ---- */
+
+/* Whether pixels first .. first + pixels - 1 read inside of the operand with every tap. */
+static bool is_inside(const TapDim *d, const TapPhase *f, int64_t first, int64_t pixels) {
+    int64_t lo = first * f->si + f->off, hi = (first + pixels - 1) * f->si + f->off + (f->taps - 1) * f->doff;
+    return f->taps == 0 || (lo >= 0 && hi < d->in);
+}
+
+ColumnTiles conv_tiles(const ConvPlan *p, const TapPhase *f) {
+    ColumnTiles t = { .count = 0 };
+    int64_t tiles = ceil_div(f->count, p->pixels), size = ceil_div(f->count, tiles);
+    for (int64_t first = 0; first < f->count; first += size) {
+        int64_t pixels = min64(size, f->count - first);
+        bool border = !is_inside(&p->dim[p->dims - 1], f, first, pixels);
+        ColumnTile *last = t.count ? &t.tile[t.count - 1] : NULL;
+        if (last && !border && !last->border && last->pixels == pixels) {
+            last->repeat++;
+            continue;
+        }
+        if (t.count == MAX_TILES) {
+            t.count++;
+            return t;
+        }
+        t.tile[t.count++] = (ColumnTile){ first, pixels, 1, border };
+    }
+    return t;
+}
+
+static int tile_pixels(const Target *t, int slots) {
+    int spare = t->registers - slots - (t->fma ? 1 : 2);
+    return (int)min64(MAX_TILE_PIXELS, spare / slots);
+}
+
+/* Time of one input channel and tap over a row, per channel block: products, loads, a bound by their latency. */
+static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t count) {
+    int64_t tiles = ceil_div(count, max_pixels), size = ceil_div(count, tiles);
+    double cost = 0;
+    for (int64_t first = 0; first < count; first += size) {
+        int64_t pixels = min64(size, count - first);
+        cost += (double)max64(slots * pixels, LATENCY) + 0.35 * (double)pixels + slots;
+    }
+    return cost * (double)(p->blocks * p->lanes) / slots;
+}
+
+/* V divides the number of channel blocks. */
+static void choose_tile(ConvPlan *p, const Target *t, int64_t count) {
+    int64_t blocks = ceil_div(p->out_channels, p->width);
+    int limit = p->depthwise ? 1 : 8, best = 1;
+    double best_cost = 0;
+    for (int slots = 1; slots <= limit; slots++) {
+        if (blocks % slots || tile_pixels(t, slots) < 1)
+            continue;
+        plan_inputs(p, slots);
+        double cost = row_cost(p, slots, tile_pixels(t, slots), count);
+        if (slots == 1 || cost < best_cost * 0.995) {
+            best = slots;
+            best_cost = cost;
+        }
+    }
+    p->slots = best;
+    p->pixels = tile_pixels(t, best);
+    plan_inputs(p, best);
+}
+
+static int64_t longest_row(const ConvPlan *p) {
+    int64_t count = 1;
+    for (int i = 0; p->dims && i < p->dim[p->dims - 1].phases; i++)
+        count = max64(count, p->dim[p->dims - 1].phase[i].count);
+    return count;
+}
+
+/* ---- 1x1: rows laid end to end ---- */
+
+static bool is_pointwise(const Window *w) {
+    for (int i = 0; i < w->spatial; i++)
+        if (w->kernel[i] != 1 || w->stride[i] != 1 || w->pad_lo[i] != 0 || w->pad_hi[i] != 0)
+            return false;
+    return w->spatial > 0;
+}
+
+/* The number of rows to join whose tiles are cheapest. */
+static void merge_rows(ConvPlan *p, const Target *t) {
+    int64_t rows = 1, length = p->dim[p->dims - 1].out, best = 1;
+    double best_cost = 0;
+    for (int i = 0; i < p->dims - 1; i++)
+        rows *= p->dim[i].out;
+    for (int64_t m = 1; m <= rows && (m == 1 || m * length <= MAX_ROW_PIXELS); m++) {
+        if (rows % m)
+            continue;
+        choose_tile(p, t, m * length);
+        double cost = row_cost(p, p->slots, p->pixels, m * length) / (double)m;
+        if (m == 1 || cost < best_cost * 0.99) {
+            best = m;
+            best_cost = cost;
+        }
+    }
+    p->dims = 2;
+    p->merged = best;
+    p->dim[0] = (TapDim){ .in = rows / best, .out = rows / best, .phases = 1 };
+    p->dim[0].phase[0] = (TapPhase){ .count = rows / best, .so = 1, .si = 1, .doff = 1, .dk = 1, .taps = 1 };
+    p->dim[1] = p->dim[0];
+    p->dim[1].in = p->dim[1].out = p->dim[1].phase[0].count = best * length;
+    p->x_dim[0] = best * length * p->x_pixel;
+    p->x_dim[1] = p->x_pixel;
+}
+
+/* ---- combinations of phases, packed weights ---- */
+
+int conv_combinations(const ConvPlan *p) {
+    int count = 1;
+    for (int i = 0; i < p->dims; i++)
+        count *= p->dim[i].phases;
+    return count;
+}
+
+void conv_combination(const ConvPlan *p, int combination, const TapPhase **phase) {
+    for (int i = p->dims - 1; i >= 0; i--) {
+        phase[i] = &p->dim[i].phase[combination % p->dim[i].phases];
+        combination /= p->dim[i].phases;
+    }
+}
+
+int64_t conv_taps(const ConvPlan *p, int combination) {
+    const TapPhase *phase[MAX_SPATIAL];
+    int64_t taps = 1;
+    conv_combination(p, combination, phase);
+    for (int i = 0; i < p->dims; i++)
+        taps *= phase[i]->taps;
+    return taps;
+}
+
+int64_t conv_phase_offset(const ConvPlan *p, int combination) {
+    int64_t taps = 0;
+    for (int i = 0; i < combination; i++)
+        taps += conv_taps(p, i);
+    return taps * p->blocks * p->lanes * p->slots * p->width;
+}
+
+/* ---- form ---- */
+
+static int divisor(int64_t of, int limit) {
+    if (of <= limit)
+        return (int)of;
+    for (int u = limit; u > 1; u--)
+        if (of % u == 0)
+            return u;
+    return 1;
+}
+
+/* Statements that the tiles of a nest take. */
+static int64_t statements(const ConvPlan *p) {
+    const TapDim *d = &p->dim[p->dims - 1];
+    int64_t sum = 0;
+    for (int i = 0; i < d->phases; i++) {
+        ColumnTiles t = conv_tiles(p, &d->phase[i]);
+        if (t.count > MAX_TILES)
+            return INT64_MAX;
+        for (int k = 0; k < t.count; k++) {
+            int64_t one = t.tile[k].pixels * (p->slots + 1) + p->slots;
+            sum += t.tile[k].border ? one * p->border_unroll * d->phase[i].taps : one * p->unroll;
+        }
+    }
+    for (int i = 0; i < p->dims - 1; i++)
+        sum *= p->dim[i].phases;
+    return sum;
+}
+
+static void become_points(ConvPlan *p, const char *why) {
+    p->form = CONV_POINTS;
+    p->why = why;
+    for (int i = 0; i < p->dims; i++) {
+        p->dim[i].phases = 1;
+        p->dim[i].phase[0] = (TapPhase){ .count = p->dim[i].out, .so = 1, .dk = 1, .taps = p->window->kernel[i] };
+    }
+    p->pixels = 1;
+}
+
+static void choose_form(ConvPlan *p, const Target *t, const Group *g, bool fits) {
+    if (p->dims == 0) {
+        p->form = CONV_IMAGES;
+        p->why = "images are the pixels";
+        choose_tile(p, t, min64(p->images, MAX_TILE_PIXELS * 4));
+        p->pixels = (int)ceil_div(p->images, ceil_div(p->images, p->pixels));
+        return;
+    }
+    p->form = CONV_TILED;
+    p->why = "tiles of a row";
+    if (fits && is_pointwise(p->window) && body_flat(g) && !p->plain)
+        merge_rows(p, t);
+    choose_tile(p, t, longest_row(p));
+    if (!fits)
+        become_points(p, "more phases than a nest holds");
+}
+
+/* ---- tasks ---- */
+
+static double total_flops(const ConvPlan *p) {
+    double taps = 1;
+    for (int i = 0; i < p->window->spatial; i++)
+        taps *= (double)p->window->kernel[i];
+    double pixels = (double)pixels_of(p->backward ? p->x : p->y);
+    return 2 * (double)p->images * pixels * (double)p->out_channels * (double)p->group_in * taps;
+}
+
+/* Rows are parted when images and panels alone are too few for the threads; images are joined when there are many. */
+static void plan_tasks(ConvPlan *p, const Target *t, const Group *g) {
+    double flops = total_flops(p);
+    int64_t rows = 1;
+    for (int i = 0; p->dims > 1 && i < p->dim[0].phases; i++)
+        rows = max64(rows, p->dim[0].phase[i].count);
+    p->parts = 1;
+    p->unit = 1;
+    int64_t weights = p->panels * p->panel_floats * 4, image = p->x_image * 4;
+    if (p->form == CONV_IMAGES) {
+        p->unit = g->sum_count ? MAX_UNIT : 8 * p->pixels;
+    } else {
+        int64_t tasks = p->images * p->panels;
+        if (tasks < MIN_TASKS && !p->plain)
+            p->parts = min64(rows, ceil_div(MIN_TASKS, tasks));
+        p->parts = min64(p->parts, max64(1, (int64_t)(flops / (double)tasks / MIN_TASK_FLOPS)));
+        bool stays = weights <= t->l2 / 2 && image * 2 > t->l2 / 2;
+        while (p->unit < MAX_UNIT && !stays && ceil_div(p->images, 2 * p->unit) * p->panels * p->parts >= MIN_TASKS)
+            p->unit *= 2;
+    }
+    p->unit = min64(p->unit, p->images);
+    p->part_rows = ceil_div(rows, p->parts);
+    p->parts = ceil_div(rows, p->part_rows);
+    p->panel_inner = weights <= t->l2 / 2;
+    p->flops = flops / (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
+}
+
+/* A body of a few operations stands behind every tile; a longer one behind the row, once. */
+static bool is_long_body(const Group *g) {
+    int size = g->sum_count + g->output_count;
+    for (int i = 0; i < g->map_count; i++)
+        size += expr_size(g->maps[i]->attr.expr) + g->maps[i]->arity;
+    return size > 4;
+}
+
+ConvPlan conv_plan(const Lower *l, const Group *g) {
+    const Node *a = g->anchor;
+    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+                   .window = &a->attr.window, .width = l->target->width, .merged = 0 };
+    int64_t in = p.x->shape.dim[1], out = a->shape.dim[1];
+    assert(a->shape.batched && "a convolution over something without a batch");
+    p.images = a->shape.dim[0];
+    p.in_channels = in;
+    p.out_channels = out;
+    p.group_in = in / p.window->groups;
+    p.group_out = out / p.window->groups;
+    p.depthwise = p.group_in == 1 && p.group_out == 1 && in > 1 && is_blocked(p.x);
+    p.plain = out == 1 && p.window->spatial > 0;
+    bool fits = plan_dims(&p);
+    plan_strides(&p);
+    choose_form(&p, l->target, g, fits);
+    p.unroll = divisor(p.lanes, 8);
+    p.border_unroll = divisor(p.lanes, 4);
+    if (p.form == CONV_TILED && statements(&p) > MAX_STATEMENTS)
+        become_points(&p, "the borders of this window take too many tiles");
+    p.panels = ceil_div(p.out_channels, p.width) / p.slots;
+    p.panel_floats = conv_phase_offset(&p, conv_combinations(&p));
+    p.staged = p.plain || p.form == CONV_IMAGES || (p.form == CONV_TILED && is_long_body(g));
+    plan_tasks(&p, l->target, g);
+    return p;
+}
+
+void conv_plan_print(Writer *out, const ConvPlan *p) {
+    static const char *const form[] = { "tiled", "images", "points" };
+    writer_printf(out, "%s%s %lld->%lld: %s (%s), tile %d x %d pixels", p->depthwise ? "depthwise " : "",
+                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels,
+                  form[p->form], p->why, p->slots * p->width, p->pixels);
+    if (p->merged > 1)
+        writer_printf(out, ", %lld rows joined", (long long)p->merged);
+    writer_printf(out, ", %lld input blocks of %lld, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
+                  (long long)p->blocks, (long long)p->lanes, (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
+                  (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "");
+}

@@ -1,0 +1,360 @@
+/* conv_weight.c - CONV_WEIGHT: dw[o, c, k] = sum over images n and results q of dy[n, o, q] x[n, c, q * stride - pad + k * dilation].
+ *
+ * A task is (panel of V output channel blocks, one unit of input channels) and sees all images. For every tap
+ * and P lanes of the unit, V x P register sums run over the pixels of a strip (some rows of one image, or
+ * a few small images), then are added to the chunk's sums in scratch. Chunks of 8 images are added up
+ * one after the other: the sum over a batch that is split into whole chunks is the sum of its parts.
+ * At the end the sums are written to the plain weights.
+ *
+ * Scratch: [tap][lane][V * W]. */
+#include "kernel/lower.h"
+
+enum { CHUNK = 8, STRIP_PIXELS = 128, MAX_LANES = 8, MAX_SLOTS = 4 };
+
+typedef struct {
+    Lower *l;
+    Kernel *k;
+    Node *x, *dy, *dw;
+    const Window *win;
+    int width, slots, lanes;               /* V; P input channels per register tile */
+    bool depthwise, x_blocked, dy_blocked;
+    int dims;
+    int64_t in[MAX_SPATIAL], out[MAX_SPATIAL];
+    int64_t x_pixels, dy_pixels, taps;
+    int64_t images, in_channels, out_channels, group_in, group_out;
+    int64_t unit_lanes;                    /* input channels of a unit */
+    int64_t units, unit_base, unit_step;   /* units of a panel, the first of them */
+    int64_t panels;
+    int64_t strip_images, strip_rows;
+    bool chunked;                          /* a chunk's sums are kept apart from the total */
+    int xb, dyb, dwb, total, chunk;        /* buffers */
+    Reg acc[MAX_SLOTS][MAX_LANES];
+    Index panel, unit;
+} Weight;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static Index zero(void) { return index_const(0); }
+
+/* ---- plan ---- */
+
+/* The units that a panel of `slots` blocks needs: first, and one past the last. */
+static void panel_units(const Weight *s, int slots, int64_t panel, int64_t *first, int64_t *end) {
+    int64_t lo = panel * slots * s->width, hi = min64(lo + (int64_t)slots * s->width, s->out_channels) - 1;
+    *first = lo / s->group_out * s->group_in / s->unit_lanes;
+    *end = ceil_div((hi / s->group_out + 1) * s->group_in, s->unit_lanes);
+}
+
+static void plan_units(Weight *s) {
+    int64_t first, end, at, at_end, all = ceil_div(s->in_channels, s->unit_lanes);
+    panel_units(s, s->slots, 0, &first, &end);
+    s->unit_base = first;
+    s->units = end - first;
+    s->unit_step = 0;
+    for (int64_t i = 1; i < s->panels; i++) {
+        panel_units(s, s->slots, i, &at, &at_end);
+        if (i == 1)
+            s->unit_step = at - first;
+        if (at != first + i * s->unit_step || at_end - at != s->units) {
+            s->unit_base = s->unit_step = 0;
+            s->units = all;
+            return;
+        }
+    }
+}
+
+static int divisor(int64_t of, int limit) {
+    for (int d = limit; d > 1; d--)
+        if (of % d == 0)
+            return d;
+    return 1;
+}
+
+static void plan_tile(Weight *s) {
+    int registers = s->l->target->registers - (s->l->target->fma ? 1 : 2);
+    int64_t blocks = ceil_div(s->out_channels, s->width);
+    s->unit_lanes = s->x_blocked ? min64(s->width, s->in_channels) : divisor(s->in_channels, MAX_LANES);
+    if (s->depthwise)
+        s->unit_lanes = s->width;
+    s->lanes = s->depthwise ? 1 : divisor(s->unit_lanes, MAX_LANES);
+    while (s->lanes > 1 && 2 * s->lanes + 2 > registers)
+        s->lanes = divisor(s->unit_lanes, s->lanes - 1);
+    s->slots = 1;
+    for (int v = 2; v <= MAX_SLOTS && !s->depthwise; v++)
+        if (blocks % v == 0 && v * s->lanes + v <= registers && (v == 2 || v * s->lanes <= 24))
+            s->slots = v;
+    s->panels = blocks / s->slots;
+}
+
+static int64_t row_pixels(const Weight *s) {
+    return s->dims ? s->dy_pixels / s->out[0] : 1;
+}
+
+static void plan(Weight *s) {
+    s->images = s->x->shape.dim[0];
+    s->in_channels = s->x->shape.dim[1];
+    s->out_channels = s->dy->shape.dim[1];
+    s->group_in = s->in_channels / s->win->groups;
+    s->group_out = s->out_channels / s->win->groups;
+    s->x_blocked = value_info(s->x)->layout == LAYOUT_BLOCKED;
+    s->dy_blocked = value_info(s->dy)->layout == LAYOUT_BLOCKED;
+    s->depthwise = s->group_in == 1 && s->group_out == 1 && s->in_channels > 1 && s->x_blocked && s->dy_blocked;
+    s->dims = s->win->spatial;
+    s->x_pixels = s->dy_pixels = s->taps = 1;
+    for (int i = 0; i < s->dims; i++) {
+        s->in[i] = s->x->shape.dim[2 + i];
+        s->out[i] = s->dy->shape.dim[2 + i];
+        s->x_pixels *= s->in[i];
+        s->dy_pixels *= s->out[i];
+        s->taps *= s->win->kernel[i];
+    }
+    plan_tile(s);
+    if (s->depthwise) {
+        s->units = s->unit_step = 1;
+    } else {
+        plan_units(s);
+    }
+    s->strip_images = 1;
+    while (s->strip_images < CHUNK && s->strip_images * 2 * s->dy_pixels <= STRIP_PIXELS)
+        s->strip_images *= 2;
+    s->strip_rows = s->dims ? min64(s->out[0], STRIP_PIXELS / row_pixels(s) ? STRIP_PIXELS / row_pixels(s) : 1) : 1;
+    s->chunked = s->images > CHUNK && !(s->strip_images == CHUNK && (s->dims == 0 || s->strip_rows == s->out[0]));
+}
+
+/* ---- memory ---- */
+
+static Index x_index(const Weight *s, Index image, Index pixel, Index lane) {
+    int64_t planes = s->x_blocked ? ceil_div(s->in_channels, s->width) * s->width : s->in_channels;
+    Index at = index_add(index_scale(image, planes * s->x_pixels), index_scale(s->unit, s->unit_lanes * s->x_pixels));
+    if (s->x_blocked)                          /* one unit: fewer lanes than the block that holds them */
+        return index_add(index_add(at, index_scale(pixel, s->width)), lane);
+    return index_add(index_add(at, pixel), index_scale(lane, s->x_pixels));
+}
+
+static Reg load_dy(Weight *s, Index image, Index pixel, int slot) {
+    Index block = index_plus(index_scale(s->panel, s->slots), slot);
+    if (s->dy_blocked) {
+        Index at = index_scale(image, ceil_div(s->out_channels, s->width) * s->dy_pixels);
+        at = index_add(index_add(at, index_scale(block, s->dy_pixels)), pixel);
+        return kb_load(s->k, ACCESS_VECTOR, s->dyb, index_scale(at, s->width));
+    }
+    Index at = index_add(index_scale(image, s->out_channels * s->dy_pixels), index_scale(block, s->width * s->dy_pixels));
+    Index lanes = index_plus(index_scale(block, -s->width), s->out_channels);
+    return kb_load_lanes(s->k, ACCESS_STRIDED, s->dyb, index_add(at, pixel), lanes, s->dy_pixels);
+}
+
+static Index sum_index(const Weight *s, Index tap, Index lane, int slot) {
+    Index at = index_add(index_scale(tap, s->depthwise ? 1 : s->unit_lanes), lane);
+    return index_scale(index_plus(index_scale(at, s->slots), slot), s->width);
+}
+
+static int64_t sum_floats(const Weight *s) {
+    return s->taps * (s->depthwise ? 1 : s->unit_lanes) * s->slots * s->width;
+}
+
+/* ---- one strip ---- */
+
+static Index quotient(Weight *s, Index a, int64_t d, int64_t lift) {
+    if (d == 1)
+        return a;
+    int q = kb_index(s->k, "q", INDEX_DIV, index_plus(a, lift * d), index_const(d));
+    return index_plus(index_var(q), -lift);
+}
+
+/* Opens the loop over results of dimension i in [from, to) that read inside with this tap. */
+static Index open_results(Weight *s, int i, Index tap, Index from, Index to) {
+    static const char *const name[MAX_SPATIAL] = { "i", "j", "l" };
+    int64_t stride = s->win->stride[i], pad = s->win->pad_lo[i], dil = s->win->dilation[i], kernel = s->win->kernel[i];
+    int64_t lift = kernel * dil + s->in[i] + pad + stride;
+    if (pad > 0) {                             /* q >= (pad - k * dilation) / stride, rounded up */
+        Index need = quotient(s, index_plus(index_scale(tap, -dil), pad + stride - 1), stride, lift);
+        from = index_var(kb_index(s->k, "from", INDEX_MAX, need, from));
+    }
+    if ((s->out[i] - 1) * stride - pad + (kernel - 1) * dil >= s->in[i]) {
+        Index room = quotient(s, index_plus(index_scale(tap, -dil), s->in[i] - 1 + pad), stride, lift);
+        to = index_var(kb_index(s->k, "to", INDEX_MIN, index_plus(room, 1), to));
+    }
+    return index_var(kb_loop(s->k, name[i], from, to, 1));
+}
+
+/* V x P products of one pixel. */
+static void multiply(Weight *s, Index image, Index x_pixel, Index dy_pixel, Index lane) {
+    Kernel *k = s->k;
+    Reg dy[MAX_SLOTS];
+    for (int v = 0; v < s->slots; v++)
+        dy[v] = load_dy(s, image, dy_pixel, v);
+    int at = kb_index(k, "xi", INDEX_AFFINE, x_index(s, image, x_pixel, lane), zero());
+    for (int p = 0; p < s->lanes; p++) {
+        Index from = index_plus(index_var(at), p * (s->x_blocked ? 1 : s->x_pixels));
+        Reg x = kb_load(k, s->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT, s->xb, from);
+        for (int v = 0; v < s->slots; v++)
+            kb_set(k, s->acc[v][p], KOP_FMA, x, dy[v], s->acc[v][p]);
+    }
+}
+
+/* Sums of one tap and P lanes over a strip's pixels. */
+static void sum_strip(Weight *s, const Index *tap, Index lane, Index image, Index image_end, Index row, Index row_end) {
+    Index x_pixel = zero(), dy_pixel = zero();
+    for (int v = 0; v < s->slots; v++)
+        for (int p = 0; p < s->lanes; p++)
+            kb_set_const(s->k, s->acc[v][p], 0);
+    if (s->strip_images > 1)
+        image = index_var(kb_loop(s->k, "image", image, image_end, 1));
+    for (int i = 0; i < s->dims; i++) {
+        Index from = i ? zero() : row, to = i ? index_const(s->out[i]) : row_end;
+        Index q = open_results(s, i, tap[i], from, to);
+        Index read = index_plus(index_add(index_scale(q, s->win->stride[i]), index_scale(tap[i], s->win->dilation[i])), -s->win->pad_lo[i]);
+        x_pixel = index_add(index_scale(x_pixel, s->in[i]), read);
+        dy_pixel = index_add(index_scale(dy_pixel, s->out[i]), q);
+    }
+    multiply(s, image, x_pixel, dy_pixel, lane);
+    for (int i = 0; i < s->dims + (s->strip_images > 1); i++)
+        kb_end(s->k);
+}
+
+/* All taps and lanes of the unit over one strip, added to `to`. */
+static void add_strip(Weight *s, int to, Index image, Index image_end, Index row, Index row_end) {
+    Index tap[MAX_SPATIAL], number = zero(), lane = zero();
+    int64_t lanes = s->depthwise ? 1 : s->unit_lanes;
+    for (int i = 0; i < s->dims; i++) {
+        tap[i] = index_var(kb_loop(s->k, "tap", zero(), index_const(s->win->kernel[i]), 1));
+        number = index_add(index_scale(number, s->win->kernel[i]), tap[i]);
+    }
+    if (lanes > s->lanes)
+        lane = index_var(kb_loop(s->k, "lane", zero(), index_const(lanes), s->lanes));
+    sum_strip(s, tap, lane, image, image_end, row, row_end);
+    for (int p = 0; p < s->lanes; p++)
+        for (int v = 0; v < s->slots; v++)
+            kb_add_to(s->k, ACCESS_VECTOR, to, sum_index(s, number, index_plus(lane, p), v), zero(), s->acc[v][p]);
+    for (int i = 0; i < s->dims + (lanes > s->lanes); i++)
+        kb_end(s->k);
+}
+
+/* ---- all images ---- */
+
+static void each_vector(Weight *s, int to, int from) {
+    Index i = index_var(kb_loop(s->k, "i", zero(), index_const(sum_floats(s)), s->width));
+    if (from < 0)
+        kb_store(s->k, ACCESS_VECTOR, to, i, kb_const(s->k, 0, true));
+    else
+        kb_add_to(s->k, ACCESS_VECTOR, to, i, zero(), kb_load(s->k, ACCESS_VECTOR, from, i));
+    kb_end(s->k);
+}
+
+static void chunk_of_images(Weight *s, Index first) {
+    int to = s->chunked ? s->chunk : s->total;
+    if (s->chunked)
+        each_vector(s, to, -1);
+    int last = kb_index(s->k, "last", INDEX_MIN, index_plus(first, CHUNK), index_var(VAR_N));
+    Index image = first, end = index_var(last), row = zero(), row_end = index_const(s->dims ? s->out[0] : 1);
+    if (s->strip_images < CHUNK) {
+        image = index_var(kb_loop(s->k, "strip", first, index_var(last), s->strip_images));
+        if (s->strip_images > 1)
+            end = index_var(kb_index(s->k, "strip_end", INDEX_MIN, index_plus(image, s->strip_images), index_var(last)));
+    }
+    bool rows = s->dims && s->strip_rows < s->out[0];
+    if (rows) {
+        row = index_var(kb_loop(s->k, "rows", zero(), index_const(s->out[0]), s->strip_rows));
+        row_end = index_var(kb_index(s->k, "rows_end", INDEX_MIN, index_plus(row, s->strip_rows), index_const(s->out[0])));
+    }
+    add_strip(s, to, image, end, row, row_end);
+    if (rows)
+        kb_end(s->k);
+    if (s->strip_images < CHUNK)
+        kb_end(s->k);
+    if (s->chunked)
+        each_vector(s, s->total, s->chunk);
+}
+
+/* ---- to the plain weights ---- */
+
+static void write_dense(Weight *s) {
+    Kernel *k = s->k;
+    int64_t step = s->group_in * s->taps;
+    Index tap = index_var(kb_loop(k, "tap", zero(), index_const(s->taps), 1));
+    Index first = index_scale(s->unit, s->depthwise ? 0 : s->unit_lanes);
+    int64_t lanes = s->depthwise ? 1 : s->unit_lanes;
+    int end = kb_index(k, "lanes", INDEX_MIN, index_const(lanes), index_plus(index_scale(first, -1), s->depthwise ? 1 : s->in_channels));
+    Index lane = index_var(kb_loop(k, "lane", zero(), index_var(end), 1));
+    for (int v = 0; v < s->slots; v++) {
+        Index out = index_scale(index_plus(index_scale(s->panel, s->slots), v), s->width);
+        Index to = index_add(index_scale(out, step), index_add(index_scale(index_add(first, lane), s->taps), tap));
+        Reg sum = kb_load(k, ACCESS_VECTOR, s->total, sum_index(s, tap, lane, v));
+        kb_store_lanes(k, ACCESS_STRIDED, s->dwb, to, index_plus(index_scale(out, -1), s->out_channels), step, sum);
+    }
+    kb_end(k);
+    kb_end(k);
+}
+
+/* With groups an output channel takes the lanes of its own group only. */
+static void write_groups(Weight *s) {
+    Kernel *k = s->k;
+    int64_t step = (int64_t)s->slots * s->width;
+    Index first = index_scale(s->panel, step);
+    int end = kb_index(k, "out_end", INDEX_MIN, index_plus(first, step), index_const(s->out_channels));
+    Index out = index_var(kb_loop(k, "out", first, index_var(end), 1));
+    Index group = index_var(kb_index(k, "group", INDEX_DIV, out, index_const(s->group_out)));
+    Index lane = index_var(kb_loop(k, "lane", zero(), index_const(s->unit_lanes), 1));
+    Index in = index_add(index_add(index_scale(s->unit, s->unit_lanes), lane), index_scale(group, -s->group_in));
+    kb_if(k, index_const(-1), in);
+    kb_if(k, in, index_const(s->group_in));
+    Index tap = index_var(kb_loop(k, "tap", zero(), index_const(s->taps), 1));
+    Index from = index_add(sum_index(s, tap, lane, 0), index_add(out, index_scale(first, -1)));
+    Index to = index_add(index_scale(index_add(index_scale(out, s->group_in), in), s->taps), tap);
+    kb_store(k, ACCESS_SCALAR, s->dwb, to, kb_load(k, ACCESS_SCALAR, s->total, from));
+    for (int i = 0; i < 5; i++)
+        kb_end(k);
+}
+
+/* ---- the kernel ---- */
+
+static void build(Weight *s) {
+    Kernel *k = s->k;
+    s->panel = index_var(VAR_TASK);
+    s->unit = index_plus(index_scale(s->panel, s->unit_step), s->unit_base);
+    if (s->units > 1) {
+        s->panel = index_var(kb_index(k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(s->units)));
+        Index local = index_var(kb_index(k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(s->units)));
+        s->unit = index_add(index_plus(index_scale(s->panel, s->unit_step), s->unit_base), local);
+        s->unit = index_var(kb_index(k, "unit", INDEX_AFFINE, s->unit, zero()));
+    }
+    for (int v = 0; v < s->slots; v++)
+        for (int p = 0; p < s->lanes; p++)
+            s->acc[v][p] = kb_reg(k, ELEM_F32, true);
+    each_vector(s, s->total, -1);
+    if (s->images > CHUNK) {
+        chunk_of_images(s, index_var(kb_loop(k, "chunk", zero(), index_var(VAR_N), CHUNK)));
+        kb_end(k);
+    } else {
+        chunk_of_images(s, zero());
+    }
+    if (s->win->groups == 1 || s->depthwise)
+        write_dense(s);
+    else
+        write_groups(s);
+}
+
+void lower_conv_weight(Lower *l, const Group *g) {
+    Node *a = g->anchor;
+    Weight s = { .l = l, .x = a->in[0], .dy = a->in[1], .dw = a, .win = &a->attr.window, .width = l->target->width };
+    plan(&s);
+    s.k = lower_kernel(l, g, "_weight");
+    s.k->title = arena_printf(l->arena, "%s; conv.weight: tile %d x %d channels, strips of %lld images x %lld rows", s.k->title,
+                              s.slots * s.width, s.lanes, (long long)s.strip_images, (long long)s.strip_rows);
+    s.xb = kb_arg(s.k, "x", ELEM_F32, false, value_floats(s.x, s.width), shape_text(l->arena, TYPE_F32, &s.x->shape));
+    s.dyb = kb_arg(s.k, "dy", ELEM_F32, false, value_floats(s.dy, s.width), shape_text(l->arena, TYPE_F32, &s.dy->shape));
+    s.dwb = kb_arg(s.k, "dw", ELEM_F32, true, shape_count(&a->shape), shape_text(l->arena, TYPE_F32, &a->shape));
+    s.total = kb_scratch(s.k, "total", ELEM_F32, sum_floats(&s));
+    s.chunk = s.chunked ? kb_scratch(s.k, "chunk_sum", ELEM_F32, sum_floats(&s)) : -1;
+    build(&s);
+    kernel_finish(s.k);
+    PlannedCall *c = lower_call(l, s.k, false);
+    c->tasks = s.panels * s.units;
+    c->group = g;
+    c->flops = 2 * (double)s.images * (double)(s.dy_pixels * s.taps * s.unit_lanes) * s.slots * s.width;
+    call_arg_value(c, s.x);
+    call_arg_value(c, s.dy);
+    call_arg_value(c, a);
+    c->tap = a;
+    c->out = 2;
+}
