@@ -13,6 +13,11 @@ static int64_t first_bad(const float *value, int64_t count) {
     return -1;
 }
 
+/* printf shows the sign of a NaN, which means nothing. */
+static double shown(float value) {
+    return isnan(value) ? (double)NAN : (double)value;
+}
+
 typedef struct { char text[256]; bool found; } Finding;
 
 static void look(void *arg, const char *tap, const char *kernel, const float *value, int64_t count) {
@@ -21,7 +26,7 @@ static void look(void *arg, const char *tap, const char *kernel, const float *va
     if (i < 0)
         return;
     f->found = true;
-    snprintf(f->text, sizeof f->text, "the first tap that is not finite is %s: element %" PRId64 " is %g (kernel %s)", tap, i, (double)value[i], kernel);
+    snprintf(f->text, sizeof f->text, "the first tap that is not finite is %s: element %" PRId64 " is %g (kernel %s)", tap, i, shown(value[i]), kernel);
 }
 
 /* A tensor of the parameters or states that is not finite; NULL: none. */
@@ -46,7 +51,7 @@ int trainer_check_finite(Trainer *t, SalunError *err) {
     if (!tensor)
         return SALUN_OK;
     return salun_error(err, SALUN_FAIL, "after step %" PRId64 " %s %s is not finite: it holds %g", t->at.step,
-                       tensor->is_state ? "state" : "parameter", tensor->name, (double)value);
+                       tensor->is_state ? "state" : "parameter", tensor->name, shown(value));
 }
 
 static void find_in_input(const Trainer *t, const Batch *batch, Finding *f) {
@@ -55,7 +60,7 @@ static void find_in_input(const Trainer *t, const Batch *batch, Finding *f) {
     if (i < 0)
         return;
     f->found = true;
-    snprintf(f->text, sizeof f->text, "image %" PRId64 " of the data holds %g", batch->index[i / input->count], (double)batch->input[i]);
+    snprintf(f->text, sizeof f->text, "image %" PRId64 " of the data holds %g", batch->index[i / input->count], shown(batch->input[i]));
 }
 
 static void find_in_tables(Trainer *t, Finding *f) {
@@ -64,7 +69,7 @@ static void find_in_tables(Trainer *t, Finding *f) {
     if (!tensor)
         return;
     f->found = true;
-    snprintf(f->text, sizeof f->text, "%s %s holds %g before the step", tensor->is_state ? "state" : "parameter", tensor->name, (double)value);
+    snprintf(f->text, sizeof f->text, "%s %s holds %g before the step", tensor->is_state ? "state" : "parameter", tensor->name, shown(value));
 }
 
 int trainer_diagnose(Trainer *t, const Batch *batch, SalunError *err) {
@@ -84,5 +89,5 @@ int trainer_diagnose(Trainer *t, const Batch *batch, SalunError *err) {
     if (t->checkpoint_step >= 0)
         snprintf(kept, sizeof kept, "; the checkpoint of step %" PRId64 " is kept", t->checkpoint_step);
     return salun_error(err, SALUN_FAIL, "step %" PRId64 " (epoch %" PRId64 "): the loss is %g; %s%s", t->at.step + 1, t->at.epoch + 1,
-                       (double)loss, f.found ? f.text : "every tap is finite", kept);
+                       shown(loss), f.found ? f.text : "every tap is finite", kept);
 }

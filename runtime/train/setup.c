@@ -116,6 +116,17 @@ static void set_length(Trainer *t) {
         t->total_steps = o->steps;
 }
 
+/* The fewest digits that read back as the same number. */
+static void identify_number(Identity *id, const char *name, double value) {
+    char text[32];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    identity_add(id, name, "%s", text);
+}
+
 /* All that the bits of the result, or the meaning of the log, depend on; not the threads, not --steps. */
 static void identify(Trainer *t) {
     const SalunProgram *p = t->program;
@@ -125,8 +136,8 @@ static void identify(Trainer *t) {
     identity_add(id, "--seed", "%" PRIu64, o->seed);
     identity_add(id, "--epochs", "%" PRId64, t->epochs);
     identity_add(id, "--batch", "%" PRId64, o->batch);
-    identity_add(id, "--lr", "%.17g", o->lr);
-    identity_add(id, "--label-smoothing", "%.17g", o->smoothing);
+    identify_number(id, "--lr", o->lr);
+    identify_number(id, "--label-smoothing", o->smoothing);
     identity_add(id, "--no-augment", "%s", o->no_augment ? "on" : "off");
     identity_add(id, "--no-shuffle", "%s", o->no_shuffle ? "on" : "off");
     identity_add(id, "data", "%s %" PRId64 " images %016" PRIx64, t->data.form, t->data.train.count, t->data.hash[0]);

@@ -271,7 +271,7 @@ static void test_refused_resumption(void **state) {
     run("--epochs 4 --save a.safetensors --resume --no-shuffle", SALUN_BAD_INPUT);
     assert_said("--no-shuffle was off, now on");
     run("--epochs 4 --save a.safetensors --resume --lr 0.06", SALUN_BAD_INPUT);
-    assert_said("--lr was");
+    assert_said("--lr was 0.05, now 0.06");
     run("--epochs 4 --save a.safetensors --resume --batch 8", SALUN_BAD_INPUT);
     assert_said("--batch was 16, now 8");
     fixture_write_data("data", 200, 79);
