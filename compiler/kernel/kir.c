@@ -359,6 +359,7 @@ static uint64_t text_hash(const char *text, size_t length) {
 
 void kernel_finish(Kernel *k) {
     assert(k->open_count == 0);
+    kernel_order(k);
     Writer *why = writer_new(k->arena);
     if (!kernel_verify(k, why)) {
         Writer *text = writer_new(k->arena);

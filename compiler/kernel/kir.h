@@ -161,7 +161,8 @@ void kb_store_lanes(Kernel *k, Access a, int buffer, Index at, Index lanes, int6
 void kb_add_to(Kernel *k, Access a, int buffer, Index at, Index lanes, Reg src);
 void kb_opaque(Kernel *k, int buffer);
 void kb_prefetch(Kernel *k, int buffer, Index at, int level);
-void kernel_finish(Kernel *k);                    /* verifies, hashes */
+void kernel_finish(Kernel *k);                    /* orders, verifies, hashes */
+void kernel_order(Kernel *k);                     /* kir_order.c: one order however it was built; constants once, at the start */
 
 void kernel_print(Writer *out, const Kernel *k);
 void kernel_print_form(Writer *out, const Kernel *k);  /* without names, notes and title: what kernel_equal compares */

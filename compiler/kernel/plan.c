@@ -12,7 +12,7 @@ typedef struct { int64_t bytes, offset; int first, last; bool prepared; Node *va
 
 typedef struct {
     Lower *l;
-    Life *lives; int count, cap;             /* lives[0] is unused: 0 means none */
+    Life *lives; int count, cap;             /* number k, from 1, is lives[k - 1] */
 } Plan;
 
 enum { ALIGN = 64 };
@@ -44,14 +44,8 @@ static int new_life(Plan *p, const ArgRef *a, bool prepare)
         life.prepared = p->l->temps[a->temp].prepared || prepare;
     }
     life.bytes = align_up(life.bytes);
-    if (p->count == 0)
-        p->count = 1;
-    if (p->count >= p->cap) {
-        p->lives = arena_grow(p->l->arena, p->lives, (size_t)p->count, (size_t)p->count * 2 + 64, sizeof(Life));
-        p->cap = p->count * 2 + 64;
-    }
-    p->lives[p->count] = life;
-    return p->count++;
+    ARENA_PUSH(p->l->arena, p->lives, p->count, p->cap, life);
+    return p->count;
 }
 
 static void collect_lives(Plan *p)
@@ -64,7 +58,7 @@ static void collect_lives(Plan *p)
                 continue;
             if (*slot == 0)
                 *slot = new_life(p, &call->args[i], call->prepare);
-            Life *life = &p->lives[*slot];
+            Life *life = &p->lives[*slot - 1];
             life->first = c < life->first ? c : life->first;
             life->last = c > life->last ? c : life->last;
         }
@@ -111,7 +105,7 @@ static int64_t place_lives(Plan *p)
     Life **placed = NEW_ARRAY(p->l->arena, Life *, p->count + 1);
     int count = 0, done = 0;
     int64_t top = 0, prepared = p->l->module->prepared_bytes;
-    for (int i = 1; i < p->count; i++) {
+    for (int i = 0; i < p->count; i++) {
         Life *life = &p->lives[i];
         if (life->prepared) {
             life->offset = prepared;
@@ -142,7 +136,7 @@ static const char *life_text(const Plan *p, const Life *life)
 static void record(Plan *p)
 {
     Module *m = p->l->module;
-    for (int i = 1; i < p->count; i++) {
+    for (int i = 0; i < p->count; i++) {
         Life *life = &p->lives[i];
         MemPlace place = {life->prepared ? SPACE_PREPARED : SPACE_BLOCK, life->offset};
         if (life->value) {
