@@ -272,7 +272,7 @@ static bool word_call(Builder *b, const AstNode *e, Value *out) {
     const char *name = callee->name.text;
     const Var *var = table_get(b->frame->vars, name);
     bool init = init_word(name);
-    if ((var && var->defined) || !(init || number_function(name)))
+    if ((var && var->defined && var->value.kind == VALUE_LAYER) || !(init || number_function(name)))
         return false;
     Bound *args;
     int count;

@@ -214,18 +214,22 @@ static void unknown_name(Builder *b, const char *name, Span at, bool callee) {
     }
 }
 
+/* What is called is a layer: a variable that is none, such as an option `dropout = 0.3`, does not hide it. */
 Value build_name(Builder *b, const char *name, Span at, bool callee) {
     Value v;
     const Var *var = table_get(b->frame->vars, name);
-    if (var && var->defined)
+    bool defined = var && var->defined;
+    if (defined && (!callee || var->value.kind == VALUE_LAYER || is_bad(var->value)))
         return var->value;
     for (const Module *m = b->frame->module; m; m = m->outer) {
         const AstNode *decl = table_get(m->decls, name);
-        if (decl)
+        if (decl && (!defined || decl->kind != DECL_LET))
             return declaration_value(b, m, decl, name, at);
     }
     if (builtin_value(b, name, at, &v) || dim_value(b, name, &v))
         return v;
+    if (defined)
+        return var->value;
     unknown_name(b, name, at, callee);
     return value_bad();
 }
