@@ -135,10 +135,15 @@ static int train_batch(Trainer *t, const Batch *batch, SalunError *err) {
     return SALUN_OK;
 }
 
+/* Images per second of training alone. */
+static double training_rate(const Trainer *t) {
+    return (double)t->images_here / (salun_seconds() - t->started - t->all_evaluation_seconds);
+}
+
 static void show(Trainer *t) {
     char label[64];
     snprintf(label, sizeof label, "epoch %" PRId64 "/%" PRId64, t->at.epoch + 1, t->epochs);
-    double seen = (double)t->at.seen, rate = (double)t->images_here / (salun_seconds() - t->started);
+    double seen = (double)t->at.seen, rate = training_rate(t);
     double images_left = (double)(t->total_steps - t->at.step) * (double)image_count(t) / (double)t->steps_per_epoch;
     double left = images_left / rate + (double)(t->epochs - t->at.epoch) * t->evaluation_seconds;
     ProgressState state = { label, t->at.position, image_count(t), t->at.loss_sum / seen, (double)t->at.correct / seen, rate, left };
@@ -161,6 +166,7 @@ static void write_epoch(Trainer *t, const EvalResult *r, double seconds, Line *l
         line_count(line, "test_correct", r->correct);
         line_count(line, "test_images", r->count);
     }
+    line_number(line, "images_per_second", training_rate(t));
     line_number(line, "seconds", seconds);
 }
 
@@ -183,6 +189,7 @@ static int finish_epoch(Trainer *t, SalunError *err) {
     if (code)
         return code;
     t->evaluation_seconds = salun_seconds() - begin;
+    t->all_evaluation_seconds += t->evaluation_seconds;
     Line line = { .used = 0 };
     write_epoch(t, &result, elapsed(t), &line);
     if ((code = log_write(&t->log, &line, err)))

@@ -25,7 +25,7 @@ typedef struct {
     TrainPoint at;
     int64_t checkpoint_step, saved_step;                 /* the steps that checkpoint and weights on disk stand at, -1: none */
     double checkpoint_time, started, begun_seconds;      /* clock; at.seconds at `started` */
-    double evaluation_seconds;         /* of the last evaluation */
+    double evaluation_seconds, all_evaluation_seconds;   /* of the last evaluation; of all since `started` */
     int64_t images_here;               /* trained since `started` */
 
     float loss;

@@ -11,13 +11,15 @@ static void request_stop(int number) {
 }
 
 /* The first signal ends training after the running step; the second one ends the process, which loses nothing that a
- * checkpoint holds. A pipe that closes and a size limit are seen as failed writes. */
+ * checkpoint holds. What the parent ignores stays ignored (nohup). A pipe that closes and a size limit are seen as failed
+ * writes. */
 static void catch_signals(void) {
-    struct sigaction action = { .sa_handler = request_stop, .sa_flags = SA_RESTART | (int)SA_RESETHAND };
+    static const int number[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action = { .sa_handler = request_stop, .sa_flags = SA_RESTART | (int)SA_RESETHAND }, before;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    for (size_t i = 0; i < sizeof number / sizeof *number; i++)
+        if (sigaction(number[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(number[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
 }

@@ -2,7 +2,7 @@
 # kill_resume.sh PROGRAM [DATA [KILLS [options of the program...]]]
 # Trains without a break, then again while the process is killed KILLS times (default 30; every sixth time by SIGTERM, else
 # by SIGKILL) at random moments and resumed after each. A valid checkpoint must always be there, and weights, log (but for
-# seconds) and batch log must end the same, byte for byte. Without DATA, PROGRAM --write-data DIR writes some.
+# times) and batch log must end the same, byte for byte. Without DATA, PROGRAM --write-data DIR writes some.
 set -u
 program=$1
 data=${2:-}
@@ -20,11 +20,11 @@ if [ -z "$data" ]; then
     data=$work/data
     mkdir "$data"
     "$program" --write-data "$data" || fail "no data"
-    [ $# -gt 0 ] || set -- --epochs 200 --checkpoint-every 0.002
+    [ $# -gt 0 ] || set -- --epochs 50 --checkpoint-every 0.005
 fi
 options=(--data "$data" --checkpoint-every 0.02 "$@")
 paths() { echo --save "$work/$1.safetensors" --batch-log "$work/$1.steps"; }
-strip() { sed 's/, "seconds": [^,}]*//' "$1"; }
+strip() { sed 's/, "images_per_second": [^,]*, "seconds": [^,}]*//' "$1"; }
 
 begin=$(date +%s%N)
 "$program" "${options[@]}" $(paths whole) 2>"$work/stderr" || fail "the run without a break ended with $?"
