@@ -176,8 +176,8 @@ static void tell_epoch(Trainer *t, const EvalResult *r, double seconds) {
     if (r->count)
         snprintf(test, sizeof test, "  test loss %.5g  test accuracy %.2f %%", r->loss_sum / (double)r->count,
                  100 * (double)r->correct / (double)r->count);
-    progress_line(&t->progress, "epoch %" PRId64 "/%" PRId64 "  loss %.5g  accuracy %.2f %%%s  %.1f s", t->at.epoch + 1, t->epochs,
-                  t->at.loss_sum / seen, 100 * (double)t->at.correct / seen, test, seconds);
+    progress_line(&t->progress, "epoch %" PRId64 "/%" PRId64 "  loss %.5g  accuracy %.2f %%%s  %.0f images/s  %.1f s", t->at.epoch + 1,
+                  t->epochs, t->at.loss_sum / seen, 100 * (double)t->at.correct / seen, test, training_rate(t), seconds);
 }
 
 static int finish_epoch(Trainer *t, SalunError *err) {
