@@ -1,7 +1,7 @@
 /* derive.c - derivatives of scalar expressions, forward over the nodes: each operator by its row of expr.def,
  * the guarded form g = T / sqrt(1 + B T^2) of saturate.c as a whole, with u = 1 / (1 + B T^2):
  *   dg/dt = u^(3/2), 0 where t is beyond its limit;   dg/dB = -g^3 / 2
- * so that nothing overflows before the result would. */
+ * so that nothing overflows before the result would, and B may be 0 or less where 1 + B t^2 is not. */
 #include "graph/simple.h"
 
 #include <assert.h>

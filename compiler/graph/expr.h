@@ -65,6 +65,10 @@ double expr_fold(const Expr *e, const double *input, const double *coord);
  * so that a large t gives the limit (docs/internals.md, "Saturating forms"). Keyed on shape alone. */
 const Expr *expr_simplify(ExprPool *p, const Expr *e);
 
+/* graph/gather.c: an equal expression whose products multiply what depends on no input in `varying` (bit k:
+ * input k, for k < 64) first, so that it can be computed outside of loops. `e` is simplified. */
+const Expr *expr_gather(ExprPool *p, const Expr *e, uint64_t varying);
+
 /* graph/derive.c: d e / d input[k], simplified. */
 const Expr *expr_derivative(ExprPool *p, const Expr *e, int k);
 

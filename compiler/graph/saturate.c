@@ -88,6 +88,19 @@ bool saturating_core(const Expr *e, Saturating *s) {
            e->arg[0]->op == EXPR_MAX && e->arg[1]->arg[0]->arg[1]->arg[1] == e->arg[0];
 }
 
+const Expr *saturating_rebuild(ExprPool *p, const Expr *e, const Expr *const *nodes, const Expr *const *now, int count) {
+    Saturating s;
+    const Expr *(*make)(ExprPool *, Saturating) = saturating_core(e, &s)     ? saturating_make_core
+                                                  : saturating_square(e, &s) ? saturating_make_square
+                                                  : saturating_clamp(e, &s)  ? saturating_make_clamp
+                                                                             : NULL;
+    if (!make)
+        return NULL;
+    s.bend = now[expr_position(nodes, count, s.bend)];
+    s.inner = now[expr_position(nodes, count, s.inner)];
+    return make(p, s);
+}
+
 /* ---- the unguarded form found ---- */
 
 /* e = c + rest, c > 0 a constant and rest one product */

@@ -1,4 +1,4 @@
-/* simple.h - between simplify.c, product.c, saturate.c and derive.c: expressions built under local rules.
+/* simple.h - between simplify.c, product.c, saturate.c, gather.c and derive.c: expressions built under local rules.
  * Arguments of simple_make are themselves simplified; the result is, too. */
 #ifndef SALUN_GRAPH_SIMPLE_H
 #define SALUN_GRAPH_SIMPLE_H
@@ -47,6 +47,8 @@ bool saturating_clamp(const Expr *e, Saturating *s);        /* T */
 const Expr *saturating_make_core(ExprPool *p, Saturating s);
 const Expr *saturating_make_square(ExprPool *p, Saturating s);
 const Expr *saturating_make_clamp(ExprPool *p, Saturating s);
+/* A node of the guarded form anew from now[] of its B and t (nodes[] lists what `e` stands in); NULL for any other. */
+const Expr *saturating_rebuild(ExprPool *p, const Expr *e, const Expr *const *nodes, const Expr *const *now, int count);
 const Expr *saturating_limit(ExprPool *p, const Expr *bend);   /* largest |T| */
 
 /* When simplified `e` is A x / sqrt(1 + B x^2) with A, B free of input x: A and B. */

@@ -324,16 +324,9 @@ const Expr *simple_make(ExprPool *p, ExprOp op, const Expr *x, const Expr *y, co
 /* A node with its arguments replaced. Guarded forms are rebuilt from their parts, as they were. */
 static const Expr *rebuild(ExprPool *p, const Expr *e, const Expr *const *nodes, const Expr *const *now, int count) {
     const Expr *arg[3] = { NULL, NULL, NULL };
-    Saturating s;
-    const Expr *(*make)(ExprPool *, Saturating) = saturating_core(e, &s)     ? saturating_make_core
-                                                  : saturating_square(e, &s) ? saturating_make_square
-                                                  : saturating_clamp(e, &s)  ? saturating_make_clamp
-                                                                             : NULL;
-    if (make) {
-        s.bend = now[expr_position(nodes, count, s.bend)];
-        s.inner = now[expr_position(nodes, count, s.inner)];
-        return make(p, s);
-    }
+    const Expr *guarded = saturating_rebuild(p, e, nodes, now, count);
+    if (guarded)
+        return guarded;
     for (int i = 0; i < expr_info[e->op].args; i++)
         arg[i] = now[expr_position(nodes, count, e->arg[i])];
     return arg[0] ? simple_make(p, e->op, arg[0], arg[1], arg[2]) : e;

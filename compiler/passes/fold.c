@@ -31,11 +31,34 @@ static bool is_broadcast(const Node *n) {
     return n->op == OP_MAP && n->attr.expr->op == EXPR_INPUT && n->in[0]->type == TYPE_F32;
 }
 
+/* What a MAP may read in place of n. */
+static Node *unwrapped(Node *n) {
+    if (n->op == OP_RESHAPE && n->in[0]->shape.rank == 0 && n->in[0]->type == TYPE_F32)
+        return n->in[0];
+    return is_broadcast(n) ? n->in[0] : n;
+}
+
 static int position_of(Node *const *in, int count, const Node *n) {
     for (int i = 0; i < count; i++)
         if (in[i] == n)
             return i;
     return count;
+}
+
+/* The inputs with the most elements; smaller ones are broadcast against them. */
+static uint64_t varying_inputs(Node *const *in, int count) {
+    int64_t most = 0;
+    uint64_t varying = 0;
+    for (int i = 0; i < count && i < 64; i++) {
+        int64_t size = shape_count(&in[i]->shape);
+        if (size > most) {
+            most = size;
+            varying = 0;
+        }
+        if (size == most)
+            varying |= UINT64_C(1) << i;
+    }
+    return varying;
 }
 
 /* Each input used once and by number in order of the old ones; constants go into the expression. */
@@ -44,8 +67,7 @@ static void absorb_inputs(Graph *g, Node *n, Arena *scratch) {
     Node **kept = NEW_ARRAY(g->arena, Node *, n->arity);
     int count = 0;
     for (int i = 0; i < n->arity; i++)
-        if (is_broadcast(n->in[i]))
-            n->in[i] = n->in[i]->in[0];
+        n->in[i] = unwrapped(n->in[i]);
     for (int i = 0; i < n->arity; i++)
         if (n->in[i]->op == OP_FILL)
             with[i] = expr_const(g->exprs, n->in[i]->attr.value);
@@ -59,7 +81,8 @@ static void absorb_inputs(Graph *g, Node *n, Arena *scratch) {
         count += at == count;
         with[i] = expr_input(g->exprs, at);
     }
-    n->attr.expr = expr_simplify(g->exprs, expr_substitute(g->exprs, e, with, n->arity));
+    e = expr_simplify(g->exprs, expr_substitute(g->exprs, e, with, n->arity));
+    n->attr.expr = expr_gather(g->exprs, e, varying_inputs(kept, count));
     n->in = kept;
     n->arity = count;
 }
