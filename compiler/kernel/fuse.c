@@ -2,7 +2,7 @@
  * needs: autodiff done, shapes     keeps: the graph's meaning     spoils: node->note (now ValueInfo)
  *
  * A MAP joins the youngest group that computes one of its inputs over the same space, unless another of its
- * inputs waits for that very group. Sums over everything but the channels, or over everything, are added up on
+ * inputs waits for that very group; failing that, a pass that reads the same operand. Sums over everything but the channels, or over everything, are added up on
  * the way by the group of their operand. Everything else starts a group of its own. */
 #include "kernel/group.h"
 #include "kernel/module.h"
@@ -308,9 +308,34 @@ static Group *group_to_join(const Fuse *f, const Node *n)
     return best;
 }
 
+static bool group_reads(const Group *g, const Node *x)
+{
+    for (int m = 0; m < g->map_count; m++)
+        for (int i = 0; i < g->maps[m]->arity; i++)
+            if (g->maps[m]->in[i] == x)
+                return true;
+    return false;
+}
+
+/* A pass over the same space that reads one of n's full operands anyway: they are read once. */
+static Group *group_beside(const Fuse *f, const Node *n)
+{
+    for (int k = f->count - 1; k >= 0; k--) {
+        Group *g = f->groups[k];
+        if (g->anchor || !same_space(g, n) || waits_for(f, n, g) || reads_view(n, g))
+            continue;
+        for (int i = 0; i < n->arity; i++)
+            if (shape_equal(&n->in[i]->shape, &n->shape) && group_reads(g, n->in[i]))
+                return g;
+    }
+    return NULL;
+}
+
 static void place_map(Fuse *f, Node *n)
 {
     Group *g = group_to_join(f, n);
+    if (!g)
+        g = group_beside(f, n);
     if (!g)
         g = new_group(f, NULL, &n->shape, n->channel);
     push_node(f, &g->maps, &g->map_count, n);
