@@ -348,7 +348,8 @@ static int by_name(const void *a, const void *b) {
 static int check_layout(const Json *j) {
     SalunSt *st = j->st;
     const unsigned char *at = j->end;
-    qsort(st->tensors, (size_t)st->count, sizeof *st->tensors, by_place);
+    if (st->count)
+        qsort(st->tensors, (size_t)st->count, sizeof *st->tensors, by_place);
     for (int i = 0; i < st->count; at += st->tensors[i++].bytes) {
         const SalunStTensor *t = &st->tensors[i];
         if (t->data < at)
@@ -359,7 +360,8 @@ static int check_layout(const Json *j) {
     if (at != st->map.data + st->map.size)
         return salun_error(j->err, SALUN_BAD_INPUT, "%s: the last %lld bytes belong to no tensor", st->name,
                            (long long)(st->map.data + st->map.size - at));
-    qsort(st->tensors, (size_t)st->count, sizeof *st->tensors, by_name);
+    if (st->count)
+        qsort(st->tensors, (size_t)st->count, sizeof *st->tensors, by_name);
     for (int i = 1; i < st->count; i++)
         if (!strcmp(st->tensors[i - 1].name, st->tensors[i].name))
             return tensor_wrong(j, &st->tensors[i], "is there twice");
