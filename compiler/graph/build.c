@@ -168,10 +168,14 @@ static bool choose_network(Builder *b, Span file) {
     return true;
 }
 
-/* What the variants and trains of the file stand on, whichever is chosen. */
-static void check_bases(Builder *b) {
+/* What is wrong whichever network is chosen: formulas, values, what variants and trains stand on. */
+static void check_declarations(Builder *b) {
     for (const TableEntry *e = b->user->decls->first; e; e = e->next) {
         const AstNode *d = e->value;
+        if (d->kind == DECL_ACTIVATION)
+            build_check_activation(b, b->user, d);
+        if (d->kind == DECL_LET)
+            build_name(b, e->key, d->set.name.span, false);
         const AstNode *base = d->kind == DECL_VARIANT ? table_get(b->user->decls, d->variant.base.text) : NULL;
         if (d->kind == DECL_VARIANT && (!base || (base->kind != DECL_NETWORK && base->kind != DECL_VARIANT)))
             unknown_network(b, d->variant.base.text, d->variant.base.span);
@@ -430,8 +434,7 @@ static bool build_all(Builder *b, const AstFile *tree) {
     Span file = { tree->source, 0, 0 };
     load_modules(b, tree);
     b->frame = build_frame(b, b->user, NULL);
-    build_check_activations(b, b->user);
-    check_bases(b);
+    check_declarations(b);
     if (!choose_network(b, file))
         return false;
     const AstNode *section = train_section(b);
@@ -444,9 +447,7 @@ static bool build_all(Builder *b, const AstFile *tree) {
     train_recipe(b, section);
     choose_batch(b, section);
     elaborate(b, false, section);
-    if (diag_errors(b->diag))
-        return false;
-    if (o->training || o->check) {
+    if ((o->training || o->check) && !build_stopped(b)) {
         Graph *step = elaborate(b, true, section);
         b->program->step = o->training ? step : NULL;
         b->graph = b->program->infer;

@@ -292,7 +292,10 @@ static bool channel_scope(Builder *b, const Param *p) {
     if (!p->scope.text || strcmp(p->scope.text, "channel") == 0)
         return true;
     build_error(b, p->scope.span, "unknown scope `%s` of `%s`", p->scope.text, p->name.text);
-    diag_help(b->diag, "`: channel` gives one value per channel, nothing one for all");
+    if (nearest(p->scope.text, (const char *[]){ "channel" }, 1))
+        diag_did_you_mean(b->diag, "channel");
+    else
+        diag_help(b->diag, "`: channel` gives one value per channel, nothing one for all");
     return false;
 }
 
@@ -390,26 +393,22 @@ Value build_activation(Builder *b, const Layer *layer, const Bound *args, int co
     return value_tensor(graph_map_shape(b->graph, e, in, inputs, in[0]->shape, in[0]->channel, build_at(b, at)));
 }
 
-/* Errors of activations that nothing uses. */
-void build_check_activations(Builder *b, const Module *module) {
-    for (const TableEntry *t = module->decls->first; t; t = t->next) {
-        const AstNode *decl = t->value;
-        if (decl->kind != DECL_ACTIVATION)
-            continue;
-        Formula f = { .b = b, .module = module };
-        if (!formula_names(b, decl, &f))
-            continue;
-        for (int i = 0; i < f.count; i++)
-            f.values[i] = expr_input(b->program->exprs, i);
-        for (int i = 0; i < decl->function.params.count; i++) {
-            Constraint c;
-            double v;
-            const Param *p = &decl->function.params.items[i];
-            if (channel_scope(b, p) && constraint_of(b, module, p, &c) && p->value &&
-                bound_value(b, module, p->value, "an initial value", &v))
-                within(b, &c, v, p->name.text, p->value->span);
-        }
-        b->formula_steps = 0;
-        formula(&f, decl->function.formula);
-    }
+static void check_parameter(Builder *b, const Module *module, const Param *p) {
+    Constraint c;
+    double v;
+    if (channel_scope(b, p) && constraint_of(b, module, p, &c) && p->value &&
+        bound_value(b, module, p->value, "an initial value", &v))
+        within(b, &c, v, p->name.text, p->value->span);
+}
+
+void build_check_activation(Builder *b, const Module *module, const AstNode *decl) {
+    Formula f = { .b = b, .module = module };
+    if (!formula_names(b, decl, &f))
+        return;
+    for (int i = 0; i < f.count; i++)
+        f.values[i] = expr_input(b->program->exprs, i);
+    for (int i = 0; i < decl->function.params.count; i++)
+        check_parameter(b, module, &decl->function.params.items[i]);
+    b->formula_steps = 0;
+    formula(&f, decl->function.formula);
 }

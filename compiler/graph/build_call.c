@@ -41,6 +41,11 @@ static bool any_tensor(const Bound *args, int count) {
     return false;
 }
 
+static void copy_bounds(Bound *to, const Bound *from, int count) {
+    for (int i = 0; i < count; i++)
+        to[i] = from[i];
+}
+
 /* The layer with more arguments bound. */
 static Value bind_more(Builder *b, const Layer *layer, const Bound *args, int count, Span at) {
     if (layer->kind == LAYER_COMPOSED && count) {
@@ -55,8 +60,8 @@ static Value bind_more(Builder *b, const Layer *layer, const Bound *args, int co
     Layer *l = NEW(b->arena, Layer);
     *l = *layer;
     Bound *all = NEW_ARRAY(b->arena, Bound, total);
-    memcpy(all, layer->bound, sizeof(Bound) * (size_t)layer->bound_count);
-    memcpy(all + layer->bound_count, args, sizeof(Bound) * (size_t)count);
+    copy_bounds(all, layer->bound, layer->bound_count);
+    copy_bounds(all + layer->bound_count, args, count);
     l->bound = all;
     l->bound_count = total;
     return value_layer(l);
@@ -110,16 +115,13 @@ static Value apply_composed(Builder *b, const Layer *layer, Value x) {
 /* What the layer gets: the positional arguments of the call that are tensors, what is bound, the rest. */
 static Bound *merge_args(Builder *b, const Layer *l, const Bound *args, int count, int *total) {
     Bound *all = NEW_ARRAY(b->arena, Bound, l->bound_count + count);
-    int n = 0, first = 0;
+    int first = 0;
     while (first < count && !args[first].name && value_has_tensor(args[first].value))
         first++;
-    for (int i = 0; i < first; i++)
-        all[n++] = args[i];
-    for (int i = 0; i < l->bound_count; i++)
-        all[n++] = l->bound[i];
-    for (int i = first; i < count; i++)
-        all[n++] = args[i];
-    *total = n;
+    copy_bounds(all, args, first);
+    copy_bounds(all + first, l->bound, l->bound_count);
+    copy_bounds(all + first + l->bound_count, args + first, count - first);
+    *total = l->bound_count + count;
     return all;
 }
 
@@ -194,7 +196,7 @@ static Value apply_instance(Builder *b, const Layer *l, const Bound *args, int c
     if (what->kind == LAYER_BLOCK || what->kind == LAYER_ACTIVATION) {
         Trace *t = NEW(b->arena, Trace);
         const char *kind = what->kind == LAYER_BLOCK ? "block" : "activation";
-        *t = (Trace){ arena_printf(b->arena, "%s %s, called as %s", kind, what->name, name), site->span, trace };
+        *t = (Trace){ arena_printf(b->arena, "%s %s, called as %s", kind, what->name, name), site->span, trace, what->name };
         b->trace = t;
     }
     Value v;
@@ -222,6 +224,10 @@ Value build_apply(Builder *b, const Layer *layer, const Bound *args, int count, 
             return value_bad();
     if (!build_step(b, site->span))
         return value_bad();
+    if (!b->graph) {
+        build_error(b, site->span, "`%s` computes a tensor, which only the body of a network can", layer->name);
+        return value_bad();
+    }
     bool function = layer->kind == LAYER_FUNCTION || (layer->kind == LAYER_BUILTIN && !layer->builtin->instance);
     if (function && !site->label)
         return dispatch(b, layer, all, total, site);
@@ -357,7 +363,7 @@ static Value pipe_tensor(Builder *b, const AstNode *e, Value x, const Layer *lay
     const AstNode *stage = e->pipe.stage;
     Bound *all = NEW_ARRAY(b->arena, Bound, count + 1);
     all[0] = (Bound){ .value = x, .span = e->pipe.left->span };
-    memcpy(all + 1, args, sizeof(Bound) * (size_t)count);
+    copy_bounds(all + 1, args, count);
     Site site;
     if (!site_of(b, e->pipe.label, stage->kind == EXPR_CALL ? stage->call.callee : stage, stage->span, &site))
         return value_bad();

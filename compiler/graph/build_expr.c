@@ -9,11 +9,11 @@
 enum { TRACE_SHOWN_INNER = 5, TRACE_SHOWN_OUTER = 2 };
 
 /* Notes for the innermost and outermost calls. */
-static void show_trace(Builder *b) {
+static void show_trace(Builder *b, const Trace *from) {
     int count = 0, i = 0;
-    for (const Trace *t = b->trace; t; t = t->outer)
+    for (const Trace *t = from; t; t = t->outer)
         count++;
-    for (const Trace *t = b->trace; t; t = t->outer, i++) {
+    for (const Trace *t = from; t; t = t->outer, i++) {
         if (i < TRACE_SHOWN_INNER || i >= count - TRACE_SHOWN_OUTER)
             diag_trace(b->diag, "in %s at %s", t->what, source_place_text(b->arena, t->span));
         else if (i == TRACE_SHOWN_INNER)
@@ -21,13 +21,26 @@ static void show_trace(Builder *b) {
     }
 }
 
+static bool in_prelude(const Builder *b, Span at) {
+    return at.file && b->prelude && at.file == b->prelude->source;
+}
+
+/* What goes wrong inside the prelude goes wrong where the user's file calls it. */
 void build_error(Builder *b, Span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     const char *text = arena_vprintf(b->arena, fmt, ap);
     va_end(ap);
-    diag_error(b->diag, at, "%s", text);
-    show_trace(b);
+    const Trace *from = b->trace, *last = NULL;
+    for (; from && in_prelude(b, at); from = from->outer) {
+        at = from->span;
+        last = from;
+    }
+    if (last)
+        diag_error(b->diag, at, "in `%s`: %s", last->layer, text);
+    else
+        diag_error(b->diag, at, "%s", text);
+    show_trace(b, from);
 }
 
 bool build_stopped(Builder *b) {
@@ -49,7 +62,7 @@ bool build_step(Builder *b, Span at) {
 
 /* Nodes of the prelude's blocks stand where the user's file calls them. */
 const Node *build_at(Builder *b, Span at) {
-    for (const Trace *t = b->trace; t && at.file == b->prelude->source; t = t->outer)
+    for (const Trace *t = b->trace; t && in_prelude(b, at); t = t->outer)
         at = t->span;
     b->like = (Node){ .span = at, .tap = b->tap, .trace = b->trace };
     return &b->like;

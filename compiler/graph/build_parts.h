@@ -318,7 +318,7 @@ bool build_type_shape(Builder *b, const Type *type, Shape *out);
 /* ---- activations, placements, train, preprocess ---- */
 
 Value build_activation(Builder *b, const Layer *layer, const Bound *args, int count, Span at);
-void build_check_activations(Builder *b, const Module *module);
+void build_check_activation(Builder *b, const Module *module, const AstNode *decl);    /* whether it is used or not */
 void place_collect(Builder *b);                                 /* of variants, then --place */
 const Layer *place_replace(Builder *b, const char *tap, bool replaceable, const Layer *layer);
 Value place_append(Builder *b, const char *tap, Value result, Span at);

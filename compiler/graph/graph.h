@@ -82,7 +82,7 @@ extern const char *const dtype_text[];                /* "f32", "i32", "u8" */
 
 typedef struct Node Node;
 typedef struct Trace Trace;           /* how an instance was reached, for diagnostics */
-struct Trace { const char *what; Span span; const Trace *outer; };
+struct Trace { const char *what; Span span; const Trace *outer; const char *layer; };   /* "block basic, called as layer2.0", where, from where, "basic" */
 
 struct Node {
     OpId op;
