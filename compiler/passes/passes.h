@@ -23,7 +23,7 @@ bool passes_known(const char *name);          /* a row of the table, or "all" */
 
 /* ---- the passes; each may be run alone ---- */
 
-/* tables.c: recipe.group into TensorDecl.group, every tensor's offset, raw_offset, and table_size. */
+/* tables.c: every tensor's offset and raw_offset, by its group and constraint, and table_size. */
 void pass_tables(Program *p);
 
 /* autodiff.c: reverse mode from outputs[0] of `step`, the loss: gradients of all trained parameters become
@@ -57,8 +57,6 @@ typedef struct {
 
 /* The runs of a program that has its tables, in order of offset; frozen parameters are in none. */
 ParamRun *param_runs(Program *p, int *count);
-
-bool glob_match(const char *pattern, const char *name);   /* `*` any text, `?` one character */
 
 /* ---- constraints (language.md, section 4): value = c(raw) ----
  *   > lo         lo + exp(raw)

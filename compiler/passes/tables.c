@@ -1,4 +1,4 @@
-/* tables.c - where every parameter and state lies, and what the optimizer does with it.
+/* tables.c - where every parameter and state lies.
  * Parameters of equal group and constraint lie together, so that the update is one loop over each run;
  * constrained ones in addition by size, so that the padding between them can be told by its coordinate. Each
  * starts at a multiple of 16 floats. Within a run the order of the tensor table stays; runs come in order of
@@ -6,43 +6,6 @@
 #include "passes/passes.h"
 
 enum { ALIGNMENT = 16 };
-
-bool glob_match(const char *pattern, const char *name) {
-    const char *star = NULL, *retry = NULL;
-    while (*name) {
-        if (*pattern == '*') {
-            star = pattern++;
-            retry = name;
-        } else if (*pattern == '?' || *pattern == *name) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star + 1;
-            name = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return *pattern == '\0';
-}
-
-/* The recipe's own values, then every rule that matches, later ones over earlier ones. */
-static ParamGroup group_of(const Recipe *recipe, const char *name) {
-    ParamGroup group = { .lr_scale = 1, .weight_decay = recipe->weight_decay };
-    for (int i = 0; i < recipe->group_count; i++) {
-        const GroupRule *rule = &recipe->group[i];
-        if (!glob_match(rule->pattern, name))
-            continue;
-        if (rule->has_lr)
-            group.lr_scale = rule->lr_scale;
-        if (rule->has_decay)
-            group.weight_decay = rule->weight_decay;
-        group.frozen |= rule->freeze;
-    }
-    return group;
-}
 
 static int64_t padded(int64_t floats) {
     return (floats + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -108,7 +71,6 @@ void pass_tables(Program *p) {
     int64_t states = 0;
     for (int i = 0; i < p->tensor_count; i++) {
         TensorDecl *t = p->tensors[i];
-        t->group = group_of(&p->recipe, t->name);
         if (t->is_state) {
             t->offset = states;
             t->raw_offset = -1;

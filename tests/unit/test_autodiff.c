@@ -374,8 +374,7 @@ static void only_what_is_needed(void **state) {
     Node *mean = graph_tensor(f->g, program_add_tensor(f->p, "mean", SCALAR, -1, true), NULL);
     Node *h = graph_conv(f->g, x, frozen, &win, NULL);
     h = salu(f, add(f, graph_conv(f->g, h, param(f, "weight", FIXED(4, 2, 2, 3, 3)), &win, NULL), mean), a, b);
-    f->p->recipe.group = &(GroupRule){ .pattern = "frozen.*", .freeze = true };
-    f->p->recipe.group_count = 1;
+    frozen->attr.tensor->group.frozen = true;
     finish(f, h);
     pass_tables(f->p);
     pass_autodiff(f->p);

@@ -67,12 +67,8 @@ static const TorchRow torch_rows[] = {
 };
 
 static void torch_program(Fixture *f, const TorchRow *row, TensorDecl *t[TENSORS]) {
-    static GroupRule rules[] = {
-        { .pattern = "fc.*", .has_lr = true, .lr_scale = 0.5 },
-        { .pattern = "*.bias", .has_decay = true, .weight_decay = 0 },
-    };
-    t[0] = vector(f, "fc0.w", 3, CONSTRAINT_NONE, 0, 0);
-    t[1] = vector(f, "fc.bias", 2, CONSTRAINT_NONE, 0, 0);
+    t[0] = vector(f, "w", 3, CONSTRAINT_NONE, 0, 0);
+    t[1] = vector(f, "bias", 2, CONSTRAINT_NONE, 0, 0);
     t[2] = vector(f, "a", 0, CONSTRAINT_GREATER, 0, INFINITY);
     t[3] = vector(f, "b", 0, CONSTRAINT_AT_LEAST, 1, INFINITY);
     t[4] = vector(f, "c", 0, CONSTRAINT_BETWEEN, 0, 2);
@@ -82,8 +78,9 @@ static void torch_program(Fixture *f, const TorchRow *row, TensorDecl *t[TENSORS
     r->nesterov = row->nesterov;
     r->weight_decay = row->decay;
     r->clip_norm = row->clip;
-    r->group = rules;
-    r->group_count = 2;
+    for (int i = 0; i < TENSORS; i++)
+        t[i]->group.weight_decay = row->decay;
+    t[1]->group = (ParamGroup){ .lr_scale = 0.5 };
 }
 
 static void set_start(Interp *it, TensorDecl *const *t) {
@@ -167,14 +164,17 @@ static void torch_sgd(void **state) {
 
 static void places(void **state) {
     Fixture *f = *state;
-    GroupRule rules[] = { { .pattern = "*.b", .has_decay = true, .weight_decay = 0 }, { .pattern = "head.?", .freeze = true } };
-    f->p->recipe = (Recipe){ .weight_decay = 0.1, .momentum = 0.9, .group = rules, .group_count = 2 };
+    f->p->recipe.momentum = 0.9;
     TensorDecl *w0 = vector(f, "x.w", 17, CONSTRAINT_NONE, 0, 0), *b0 = vector(f, "x.b", 3, CONSTRAINT_NONE, 0, 0);
     TensorDecl *a0 = vector(f, "x.a", 0, CONSTRAINT_GREATER, 0, 0), *h = vector(f, "head.w", 5, CONSTRAINT_NONE, 0, 0);
     TensorDecl *w1 = vector(f, "y.w", 16, CONSTRAINT_NONE, 0, 0), *b1 = vector(f, "y.b", 16, CONSTRAINT_NONE, 0, 0);
     TensorDecl *a1 = vector(f, "y.a", 0, CONSTRAINT_GREATER, 0, 0), *k = vector(f, "y.k", 4, CONSTRAINT_GREATER, 0, 0);
     TensorDecl *state_tensor = vector(f, "mean", 3, CONSTRAINT_NONE, 0, 0);
     state_tensor->is_state = true;
+    for (int i = 0; i < f->p->tensor_count; i++)
+        f->p->tensors[i]->group.weight_decay = 0.1;
+    b0->group.weight_decay = b1->group.weight_decay = 0;
+    h->group.frozen = true;
     pass_tables(f->p);
     assert_int_equal(w0->offset, 0);
     assert_int_equal(w1->offset, 32);
@@ -233,20 +233,6 @@ static void nothing_to_train(void **state) {
     assert_null(f->p->update);
 }
 
-static void globs(void **state) {
-    (void)state;
-    assert_true(glob_match("*", "layer1.0.bn1.a"));
-    assert_true(glob_match("*.a", "layer1.0.bn1.a"));
-    assert_true(glob_match("layer?.*.a", "layer1.0.bn1.a"));
-    assert_true(glob_match("*1*1*", "layer1.0.bn1.a"));
-    assert_true(glob_match("", ""));
-    assert_true(glob_match("a**", "a"));
-    assert_false(glob_match("*.b", "layer1.0.bn1.a"));
-    assert_false(glob_match("layer1", "layer1.0"));
-    assert_false(glob_match("?", ""));
-    assert_false(glob_match("", "a"));
-}
-
 /* ---- constraints ---- */
 
 static void constraints(void **state) {
@@ -270,7 +256,7 @@ static void constraints(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(torch_sgd), TEST(places), TEST(few_nodes), TEST(nothing_to_train), TEST(globs), TEST(constraints),
+        TEST(torch_sgd), TEST(places), TEST(few_nodes), TEST(nothing_to_train), TEST(constraints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
