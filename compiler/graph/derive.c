@@ -124,3 +124,36 @@ const Expr *expr_derivative_from_output(ExprPool *p, const Expr *e, int x_input,
     }
     return expr_simplify(p, result);
 }
+
+/* ---- values and tests read off the result ---- */
+
+/* `c < x` of e = max(c, x) or `x if c < x else c`: it holds where c < e does. NULL for anything else. */
+static const Expr *rectifier_test(ExprPool *p, const Expr *e) {
+    if (e->op == EXPR_MAX && e->arg[0]->op == EXPR_CONST)
+        return v_lt(e->arg[0], e->arg[1]);
+    const Expr *test = e->op == EXPR_SELECT ? e->arg[0] : NULL;
+    if (!test || test->op != EXPR_LT || test->arg[0]->op != EXPR_CONST)
+        return NULL;
+    return test->arg[1] == e->arg[1] && test->arg[0] == e->arg[2] ? test : NULL;
+}
+
+const Expr *expr_recover(ExprPool *p, const Expr *e, const Expr *d, int y_input) {
+    Arena *scratch = arena_new(0);
+    int count;
+    e = expr_simplify(p, e);
+    const Expr *y = expr_input(p, y_input), *test = rectifier_test(p, e);
+    const Expr **nodes = expr_nodes(scratch, d, &count);
+    const Expr **now = NEW_ARRAY(scratch, const Expr *, count);
+    for (int i = 0; i < count; i++) {
+        const Expr *arg[3] = { NULL, NULL, NULL };
+        for (int k = 0; k < expr_info[nodes[i]->op].args; k++)
+            arg[k] = now[expr_position(nodes, count, nodes[i]->arg[k])];
+        now[i] = nodes[i] == e      ? y
+                 : nodes[i] == test ? v_lt(test->arg[0], y)
+                 : arg[0]           ? expr_make(p, nodes[i]->op, arg[0], arg[1], arg[2])
+                                    : nodes[i];
+    }
+    d = now[count - 1];
+    arena_destroy(scratch);
+    return d;
+}

@@ -81,6 +81,10 @@ const Expr *expr_derivative_from_output(ExprPool *p, const Expr *e, int x_input,
  * right only where the inputs in `nonzero` (bit k: input k, for k < 64) are not 0. */
 bool expr_recoverable(ExprPool *p, const Expr *e, int x_input, uint64_t *nonzero);
 
+/* `d`, a derivative of `e`, with the value of `e` taken from input `y_input` wherever it occurs, and so the test of
+ * a rectifier (max(c, x), `x if x > c else c`): often x is no longer used then. Always right. */
+const Expr *expr_recover(ExprPool *p, const Expr *e, const Expr *d, int y_input);
+
 /* Infix, fully determined: `(i0 * i1) / sqrt(...)`; inputs are i0, i1.., coordinates c0, c1... Where the
  * tree would be large, what is shared comes first under a name: `t0 = i0 * i0; (t0 + 1) / t0`. */
 void expr_print(Writer *out, const Expr *e);

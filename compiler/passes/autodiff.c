@@ -101,6 +101,15 @@ static int recoverable_input(const Diff *d, const Node *y) {
     return -1;
 }
 
+/* d e / d input[k], from the result where this leaves some input unread */
+static const Expr *derivative(ExprPool *p, const Expr *e, int k, int y_input) {
+    const Expr *plain = expr_derivative(p, e, k), *recovered = expr_recover(p, e, plain, y_input);
+    bool fewer = false;
+    for (int i = 0; i < y_input; i++)
+        fewer |= expr_uses_input(plain, i) && !expr_uses_input(recovered, i);
+    return fewer ? recovered : plain;
+}
+
 static void grad_map(Diff *d, Node *y, Node *dy) {
     ExprPool *p = d->g->exprs;
     int arity = y->arity, x = recoverable_input(d, y);
@@ -114,7 +123,7 @@ static void grad_map(Diff *d, Node *y, Node *dy) {
             continue;
         const Expr *by = x >= 0 ? expr_derivative_from_output(p, y->attr.expr, x, k, arity + 1) : NULL;
         if (!by)
-            by = expr_derivative(p, y->attr.expr, k);
+            by = derivative(p, y->attr.expr, k, arity + 1);
         if (by->op == EXPR_CONST && by->value == 0)
             continue;
         const Expr *e = expr_make(p, EXPR_MUL, expr_input(p, arity), by, NULL);

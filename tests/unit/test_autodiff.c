@@ -317,6 +317,16 @@ static void activations(void **state) {
     check(f, swalu(f, add(f, y, h), a, channel));
 }
 
+static void rectifiers(void **state) {
+    Fixture *f = *state;
+    Node *x = mul(f, input(f, BATCHED(2, 6)), param(f, "p", FIXED(2, 1, 6)));
+    Node *h = graph_map(f->g, op2(f, EXPR_MAX, num(f, 0), in(f, 0)), &x, 1, NULL);
+    const Expr *test = op2(f, EXPR_LT, num(f, 0), in(f, 0));
+    const Expr *leaky = expr_make(f->e, EXPR_SELECT, test, in(f, 0), op2(f, EXPR_MUL, in(f, 1), in(f, 0)));
+    Node *y = graph_map(f->g, leaky, (Node *[]){ x, param(f, "alpha", SCALAR) }, 2, NULL);
+    check(f, add(f, h, y));
+}
+
 /* An unconstrained factor may be 0, where nothing follows from the output: it is not recovered. */
 static void zero_scale(void **state) {
     Fixture *f = *state;
@@ -409,7 +419,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(conv_linear), TEST(conv_1d), TEST(conv_2d), TEST(conv_2d_stride), TEST(conv_2d_groups), TEST(conv_3d),
         TEST(maxpool), TEST(maxpool_plain), TEST(avgpool), TEST(avgpool_plain), TEST(moves), TEST(transposed_weight),
-        TEST(sums), TEST(batchnorm), TEST(softmax), TEST(broadcasting), TEST(fan_out), TEST(activations),
+        TEST(sums), TEST(batchnorm), TEST(softmax), TEST(broadcasting), TEST(fan_out), TEST(activations), TEST(rectifiers),
         TEST(zero_scale), TEST(coordinates), TEST(detached), TEST(only_what_is_needed), TEST(no_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
