@@ -1,7 +1,8 @@
 /* snet.y - the grammar of .snet; GRAMMAR.md shows it by example.
  * Actions only call ast_*. After a syntax error the parser drops its lookahead and reads RESYNC, then goes on
  * at a place that parse_resync chose: the bracket's end, a head's `{`, or the end of the line. Every rule
- * with `error` therefore continues with `resync`. */
+ * with `error` therefore continues with `resync`, and a bracket that may hold one is a rule of its own, so
+ * that it is off the stack once it is closed. */
 %code requires {
 #include "syntax/build.h"
 }
@@ -43,6 +44,7 @@ static void snet_error(Span *at, Parse *parse, const char *message);
     Input input;
     InputList input_list;
     Inputs inputs;
+    FunctionHead head;
     AstKind kind;
     BinaryOp binary;
     CompareOp compare;
@@ -79,6 +81,7 @@ static void snet_error(Span *at, Parse *parse, const char *message);
 %type <input> input
 %type <input_list> opt_inputs input_list opt_options
 %type <inputs> inputs
+%type <head> function_head
 %type <kind> function_word tensor_word block_word
 %type <binary> sum_op product_op
 %type <compare> compare_op
@@ -102,15 +105,9 @@ declarations:
 declaration:
       USE STRING                            { $$ = ast_use(parse, @2, @$); }
     | LET name '=' expr                     { $$ = ast_set(parse, DECL_LET, $2, $4, @$); }
-    | function_word name '(' name ')' '=' expr
-                                            { $$ = ast_function(parse, $1, $2, $4, (ParamList){ 0 }, $7, @$); }
-    | function_word name '(' name ';' params ')' '=' expr
-                                            { $$ = ast_function(parse, $1, $2, $4, $6, $9, @$); }
-    | function_word name '(' error resync ')' '=' expr
-                                            { $$ = NULL; }
-    | block_word name '(' inputs ')' body   { $$ = ast_block(parse, $1, $2, $4, $6, @$); }
-    | block_word name '(' error resync ')' body
-                                            { $$ = NULL; }
+    | function_word name function_head '=' expr
+                                            { $$ = ast_function(parse, $1, $2, $3, $5, @$); }
+    | block_word name inputs body           { $$ = ast_block(parse, $1, $2, $3, $4, @$); }
     | block_word error resync body          { $$ = NULL; }
     | block_word error resync               { $$ = NULL; }
     | VARIANT name NAME name settings_body  { $$ = ast_variant(parse, $2, ast_name_at(parse, @3), $4, $5, @$); }
@@ -132,6 +129,11 @@ function_word:
     | SCHEDULE                              { $$ = DECL_SCHEDULE; }
     ;
 
+function_head:
+      '(' name ')'                          { $$ = (FunctionHead){ .input = $2 }; }
+    | '(' name ';' params ')'               { $$ = (FunctionHead){ .input = $2, .params = $4 }; }
+    | '(' error resync ')'                  { $$ = (FunctionHead){ .input = ast_name_at(parse, @1) }; }
+    ;
 params:     param_list | param_list ',' ;
 param_list:
       param                                 { $$ = ast_params(parse, (ParamList){ 0 }, $1); }
@@ -158,7 +160,10 @@ block_word:
     | NETWORK                               { $$ = DECL_NETWORK; }
     ;
 
-inputs: opt_inputs opt_options              { $$ = (Inputs){ $1, $2 }; } ;
+inputs:
+      '(' opt_inputs opt_options ')'        { $$ = (Inputs){ .inputs = $2, .options = $3 }; }
+    | '(' error resync ')'                  { $$ = (Inputs){ 0 }; }
+    ;
 opt_inputs:
       %empty                                { $$ = (InputList){ 0 }; }
     | input_list

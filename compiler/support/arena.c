@@ -90,6 +90,7 @@ void *arena_alloc_array(Arena *a, size_t count, size_t size) {
 void *arena_grow(Arena *a, const void *old, size_t old_count, size_t new_count, size_t size) {
     void *p = arena_alloc_array(a, new_count, size);
     if (old_count)
+        if (old_count > 0)
         memcpy(p, old, old_count * size);
     return p;
 }

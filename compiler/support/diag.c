@@ -1,6 +1,9 @@
 /* diag.c - prints located messages; keeps count; finds the name that was meant. */
 #include "support/diag.h"
 
+#include "support/writer.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -8,6 +11,12 @@ enum {
     SHOWN_BEFORE = 60,
     LONGEST_NAME = 64           /* that edit distances are taken of */
 };
+
+typedef struct DiagMessage {
+    Span at;
+    int order;
+    Writer *text;               /* with its notes and helps */
+} DiagMessage;
 
 Diag *diag_new(Arena *arena, FILE *out) {
     Diag *d = NEW(arena, Diag);
@@ -36,60 +45,101 @@ static int printable_bytes(const char *text, int i, int length) {
 }
 
 /* The line's characters from..to; a tab stays one, anything unprintable becomes `?`. */
-static void show_text(FILE *out, const char *text, int from, int to) {
+static void show_text(Writer *w, const char *text, int from, int to) {
     for (int i = from; i < to;) {
         int bytes = printable_bytes(text, i, to);
         if (bytes)
-            fwrite(text + i, 1, (size_t)bytes, out);
+            writer_bytes(w, text + i, (size_t)bytes);
         else
-            fputc(text[i] == '\t' ? '\t' : '?', out);
+            writer_char(w, text[i] == '\t' ? '\t' : '?');
         i += bytes ? bytes : 1;
     }
 }
 
 /* `mark` under each character of from..to, or blanks that keep tabs. */
-static void show_marks(FILE *out, const char *text, int from, int to, char mark) {
+static void show_marks(Writer *w, const char *text, int from, int to, char mark) {
     for (int i = from; i < to;) {
         int bytes = printable_bytes(text, i, to);
-        fputc(!mark && text[i] == '\t' ? '\t' : mark ? mark : ' ', out);
+        writer_char(w, !mark && text[i] == '\t' ? '\t' : mark ? mark : ' ');
         i += bytes ? bytes : 1;
     }
 }
 
-static void show_line(FILE *out, const Place *p, uint32_t span_length) {
-    int caret = p->offset < p->length ? p->offset : p->length;
-    int from = 0, to = p->length;
-    if (to > SHOWN_BYTES) {
-        from = caret > SHOWN_BEFORE ? caret - SHOWN_BEFORE : 0;
-        to = from + SHOWN_BYTES < p->length ? from + SHOWN_BYTES : p->length;
-        for (int k = 0; k < 3 && from > 0 && inside_character(p->text, from, p->length); k++)
-            from--;
-        for (int k = 0; k < 3 && inside_character(p->text, to, p->length); k++)
-            to++;
-    }
+/* The part from..to of a line that is shown: all, or what stands around the caret. */
+static void clip_line(const Place *p, int caret, int *from, int *to) {
+    *from = 0;
+    *to = p->length;
+    if (p->length <= SHOWN_BYTES)
+        return;
+    *from = caret > SHOWN_BEFORE ? caret - SHOWN_BEFORE : 0;
+    *to = *from + SHOWN_BYTES < p->length ? *from + SHOWN_BYTES : p->length;
+    for (int k = 0; k < 3 && *from > 0 && inside_character(p->text, *from, p->length); k++)
+        --*from;
+    for (int k = 0; k < 3 && inside_character(p->text, *to, p->length); k++)
+        ++*to;
+}
+
+static void show_line(Writer *w, const Place *p, uint32_t span_length) {
+    int caret = p->offset < p->length ? p->offset : p->length, from, to;
+    clip_line(p, caret, &from, &to);
     const char *head = from > 0 ? "... " : "";
-    fprintf(out, "%5d | %s", p->line, head);
-    show_text(out, p->text, from, to);
-    fprintf(out, "%s\n      | %*s", to < p->length ? " ..." : "", (int)strlen(head), "");
-    show_marks(out, p->text, from, caret, 0);
-    fputc('^', out);
+    writer_printf(w, "%5d | %s", p->line, head);
+    show_text(w, p->text, from, to);
+    writer_printf(w, "%s\n      | %*s", to < p->length ? " ..." : "", (int)strlen(head), "");
+    show_marks(w, p->text, from, caret, 0);
+    writer_char(w, '^');
     int64_t end = (int64_t)caret + span_length < to ? (int64_t)caret + span_length : to;
     int first = caret < to ? printable_bytes(p->text, caret, to) : 0;
-    if (caret + (first ? first : 1) < end)
-        show_marks(out, p->text, caret + (first ? first : 1), (int)end, '~');
-    fputc('\n', out);
+    int next = caret + (first ? first : 1);
+    if (next < end)
+        show_marks(w, p->text, next, (int)end, '~');
+    writer_char(w, '\n');
 }
 
 static void show(Diag *d, const char *level, Span at, const char *message) {
     if (!d->out)
         return;
-    if (!at.file) {
-        fprintf(d->out, "%s: %s\n", level, message);
-        return;
+    bool starts = strcmp(level, "note") && strcmp(level, "help");   /* the others follow the message before */
+    if (d->held && (starts || !d->waiting_count)) {
+        DiagMessage m = { .at = at, .order = d->waiting_count, .text = writer_new(d->arena) };
+        ARENA_PUSH(d->arena, d->waiting, d->waiting_count, d->waiting_capacity, m);
     }
-    Place p = source_place(at.file, at.begin);
-    fprintf(d->out, "%s:%d:%d: %s: %s\n", p.file, p.line, p.column, level, message);
-    show_line(d->out, &p, at.length);
+    Writer *w = d->held ? d->waiting[d->waiting_count - 1].text : writer_new(d->arena);
+    if (at.file) {
+        Place p = source_place(at.file, at.begin);
+        writer_printf(w, "%s:%d:%d: %s: %s\n", p.file, p.line, p.column, level, message);
+        show_line(w, &p, at.length);
+    } else {
+        writer_printf(w, "%s: %s\n", level, message);
+    }
+    if (!d->held)
+        fwrite(w->data, 1, w->length, d->out);
+}
+
+static void show_overflow(Diag *d) {
+    show(d, "note", (Span){ 0 }, "there are more errors, which are not shown");
+}
+
+void diag_hold(Diag *d) {
+    d->held = true;
+}
+
+static int by_place(const void *a, const void *b) {
+    const DiagMessage *x = a, *y = b;
+    if (x->at.begin != y->at.begin)
+        return x->at.begin < y->at.begin ? -1 : 1;
+    return x->order - y->order;
+}
+
+void diag_release(Diag *d) {
+    if (d->waiting_count)
+        qsort(d->waiting, (size_t)d->waiting_count, sizeof *d->waiting, by_place);
+    for (int i = 0; i < d->waiting_count; i++)
+        fwrite(d->waiting[i].text->data, 1, d->waiting[i].text->length, d->out);
+    d->waiting_count = 0;
+    d->held = false;
+    if (d->errors > DIAG_MAX_ERRORS)
+        show_overflow(d);
 }
 
 /* Whether the message is new at its place. */
@@ -112,8 +162,8 @@ void diag_error(Diag *d, Span at, const char *fmt, ...) {
     d->silent = diag_full(d);
     if (!d->silent)
         show(d, "error", at, message);
-    else if (d->errors == DIAG_MAX_ERRORS && d->out)
-        fprintf(d->out, "note: more than %d errors; the rest is not shown\n", DIAG_MAX_ERRORS);
+    else if (d->errors == DIAG_MAX_ERRORS && !d->held)
+        show_overflow(d);
     d->errors++;
 }
 

@@ -21,6 +21,9 @@ typedef struct Diag {
     Table *seen;
     int errors, warnings;
     bool silent;            /* the last error or warning was not shown */
+    bool held;              /* messages wait in `waiting` */
+    struct DiagMessage *waiting;
+    int waiting_count, waiting_capacity;
 } Diag;
 
 Diag *diag_new(Arena *arena, FILE *out);
@@ -34,6 +37,10 @@ void diag_note(Diag *d, Span at, const char *fmt, ...) __attribute__((format(pri
 /* Unlocated lines: `note: in block basic, called as layer2.0 at net.snet:19:11`, `help: ...`. */
 void diag_trace(Diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void diag_help(Diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Between the two messages wait; diag_release shows them in order of their places. */
+void diag_hold(Diag *d);
+void diag_release(Diag *d);
 
 static inline int diag_errors(const Diag *d) { return d->errors; }
 static inline bool diag_full(const Diag *d) { return d->errors >= DIAG_MAX_ERRORS; }

@@ -1,11 +1,12 @@
 /* ast_print.c - prints a file again, line by line, with its comments and blank lines.
  * Canonical: two spaces per level, one blank line at most, aligned names in runs of activations and
- * variants, aligned items in train; bodies that stood on one line stay on one. */
+ * variants, aligned items in train,
+ * aligned comments behind code; bodies that stood on one line stay on one. */
 #include "syntax/print.h"
 
 #include <string.h>
 
-enum { INDENT = 2 };
+enum { INDENT = 2, MOST_PADDING = 30 };
 
 static void print_line(Printer *p, const AstNode *n, int pad);
 
@@ -32,8 +33,7 @@ static bool leading_comments(Printer *p, uint32_t until, bool first) {
     for (; p->comment < f->comment_count && f->comments[p->comment].span.begin < until; p->comment++) {
         const Comment *c = &f->comments[p->comment];
         start_line(p, c->span.begin, first && !any);
-        writer_bytes(p->w, f->source->text + c->span.begin, c->span.length);
-        writer_char(p->w, '\n');
+        print_comment(p, c);
         p->pos = span_end(c->span);
         any = true;
     }
@@ -56,10 +56,7 @@ static void end_line(Printer *p, uint32_t end) {
         uint32_t begin = c->span.begin;
         if (begin >= end && !(p->w->column && only_space(p, end, begin)))
             break;
-        if (p->w->column)
-            writer_spaces(p->w, 2);
-        writer_bytes(p->w, f->source->text + begin, c->span.length);
-        writer_char(p->w, '\n');
+        print_comment(p, c);
         end = span_end(c->span) > end ? span_end(c->span) : end;
         p->comment++;
     }
@@ -78,7 +75,7 @@ static void print_lines(Printer *p, AstList lines, int pad) {
         start_line(p, n->span.begin, i == 0 && !commented);
         p->pos = n->span.begin;
         print_line(p, n, pad);
-        p->w->indent = indent;
+        p->w->indent = p->indent = indent;
         end_line(p, span_end(n->span));
     }
 }
@@ -86,7 +83,7 @@ static void print_lines(Printer *p, AstList lines, int pad) {
 /* ` { ... }`; pad is the width of the first word of its lines, 0 where they are not aligned. */
 static void print_body(Printer *p, const Body *body, int pad) {
     uint32_t end = span_end(body->span) - 1;
-    int indent = p->w->indent;
+    int indent = p->indent;
     p->pos = body->span.begin + 1;
     if (!print_has_newline(p, p->pos, end)) {
         writer_text(p->w, " {");
@@ -100,11 +97,11 @@ static void print_body(Printer *p, const Body *body, int pad) {
         return;
     }
     writer_text(p->w, " {");
-    p->w->indent += INDENT;
+    p->w->indent = p->indent = indent + INDENT;
     end_line(p, p->pos);
     print_lines(p, body->lines, pad);
     leading_comments(p, end, body->lines.count == 0);
-    p->w->indent = indent;
+    p->w->indent = p->indent = indent;
     writer_char(p->w, '}');
     p->pos = end + 1;
 }
@@ -362,13 +359,55 @@ static void print_run(Printer *p, AstList all, int from, int to) {
         start_line(p, n->span.begin, i == 0 && !commented);
         p->pos = n->span.begin;
         print_line(p, n, pad);
-        p->w->indent = 0;
+        p->w->indent = p->indent = 0;
         end_line(p, span_end(n->span));
     }
 }
 
+/* The line of the output that holds a trail, as offsets of its first byte and of the next line's. */
+typedef struct Line {
+    size_t begin, end;
+} Line;
+
+static Line line_of(const Writer *w, size_t at) {
+    Line line = { at, at };
+    while (line.begin > 0 && w->data[line.begin - 1] != '\n')
+        line.begin--;
+    while (w->data[line.end++] != '\n') {
+    }
+    return line;
+}
+
+/* Whether the code before a trail opens a bracket; such a line stands apart from those inside. */
+static bool opens_bracket(const Writer *w, size_t trail) {
+    return trail > 0 && strchr("{([", w->data[trail - 1]);
+}
+
+/* Copies the output; comments behind code on successive lines come to stand under each other. */
+static void align_trails(Writer *w, const Printer *p) {
+    size_t copied = 0;
+    for (int i = 0, end; i < p->trail_count; i = end) {
+        Line line = line_of(p->w, p->trails[i]);
+        size_t widest = p->trails[i] - line.begin;
+        for (end = i + 1; end < p->trail_count; end++) {
+            Line next = line_of(p->w, p->trails[end]);
+            if (next.begin != line.end || opens_bracket(p->w, p->trails[end - 1]))
+                break;
+            line = next;
+            widest = p->trails[end] - line.begin > widest ? p->trails[end] - line.begin : widest;
+        }
+        for (int k = i; k < end; k++) {
+            size_t pad = widest - (p->trails[k] - line_of(p->w, p->trails[k]).begin);
+            writer_bytes(w, p->w->data + copied, p->trails[k] - copied);
+            writer_spaces(w, pad <= MOST_PADDING ? (int)pad : 0);
+            copied = p->trails[k];
+        }
+    }
+    writer_bytes(w, p->w->data + copied, p->w->length - copied);
+}
+
 void ast_print(Writer *w, const AstFile *file) {
-    Printer p = { .w = w, .file = file };
+    Printer p = { .w = writer_new(w->arena), .file = file };
     AstList all = file->declarations;
     for (int i = 0, end; i < all.count; i = end) {
         for (end = i + 1; end < all.count && same_run(file, all.items[end - 1], all.items[end]);)
@@ -376,4 +415,5 @@ void ast_print(Writer *w, const AstFile *file) {
         print_run(&p, all, i, end);
     }
     leading_comments(&p, file->source->length + 1, all.count == 0);
+    align_trails(w, &p);
 }

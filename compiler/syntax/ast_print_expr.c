@@ -17,18 +17,24 @@ bool print_has_newline(const Printer *p, uint32_t from, uint32_t to) {
     return p->file && from < to && memchr(p->file->source->text + from, '\n', to - from);
 }
 
+void print_comment(Printer *p, const Comment *c) {
+    if (p->w->column) {
+        ARENA_PUSH(p->w->arena, p->trails, p->trail_count, p->trail_capacity, p->w->length);
+        writer_spaces(p->w, 2);
+    }
+    writer_bytes(p->w, p->file->source->text + c->span.begin, c->span.length);
+    writer_char(p->w, '\n');
+}
+
 void print_break(Printer *p, uint32_t until, int column) {
     const AstFile *f = p->file;
     for (; p->comment < f->comment_count && f->comments[p->comment].span.begin < until; p->comment++) {
         const Comment *c = &f->comments[p->comment];
         if (p->w->column && c->own_line)
             writer_char(p->w, '\n');
-        if (p->w->column)
-            writer_spaces(p->w, 2);
-        else
+        if (!p->w->column)
             p->w->indent = column;
-        writer_bytes(p->w, f->source->text + c->span.begin, c->span.length);
-        writer_char(p->w, '\n');
+        print_comment(p, c);
         p->pos = span_end(c->span);
     }
     if (p->w->column)
@@ -226,14 +232,23 @@ static void measure_cell(Printer *p, Cell *c, bool follows) {
     c->label_width = aligned ? width_of(p, NULL, n->pipe.label) : 0;
 }
 
-/* Widest aligned cell of a column, for the stage or its label. */
-static int widest(const Cell *cells, int count, int column, bool label) {
-    int width = 0;
-    for (int i = 0; i < count; i++) {
-        int w = cells[i].width < 0 || cells[i].column != column ? 0 : label ? cells[i].label_width : cells[i].width;
-        width = w > width ? w : width;
+/* Width that the aligned cells of a column get, by stage or by label where a stage follows: the widest, but
+ * for cells much wider than the narrowest, which stick out. */
+static int column_width(const Cell *cells, int count, int column, bool label) {
+    int narrowest = -1, widest = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < count; i++) {
+            const Cell *c = &cells[i];
+            int width = label ? c->label_width : c->width;
+            if (c->width < 0 || c->column != column || (label && c->last))
+                continue;
+            if (pass == 0 && (narrowest < 0 || width < narrowest))
+                narrowest = width;
+            if (pass == 1 && width > widest && width <= narrowest + MOST_PADDING)
+                widest = width;
+        }
     }
-    return width;
+    return widest;
 }
 
 /* Pads labelled stages that stand above each other; a cell is aligned when all before it on its line are. */
@@ -245,16 +260,15 @@ static void align_cells(Printer *p, Cell *cells, int count) {
     }
     int *width = NEW_ARRAY(p->w->arena, int, columns), *label = NEW_ARRAY(p->w->arena, int, columns);
     for (int k = 0; k < columns; k++) {
-        width[k] = widest(cells, count, k, false);
-        label[k] = widest(cells, count, k, true);
+        width[k] = column_width(cells, count, k, false);
+        label[k] = column_width(cells, count, k, true);
     }
     for (int i = 0; i < count; i++) {
         Cell *c = &cells[i];
-        int pad = width[c->column] - c->width, label_pad = label[c->column] - c->label_width;
-        if (c->width < 0 || pad > MOST_PADDING || label_pad > MOST_PADDING)
+        if (c->width < 0)
             continue;
-        c->pad = pad;
-        c->label_pad = c->last ? 0 : label_pad;
+        c->pad = width[c->column] - c->width;
+        c->label_pad = c->last ? 0 : label[c->column] - c->label_width;
     }
 }
 
@@ -262,7 +276,7 @@ static void print_pipe(Printer *p, const AstNode *e) {
     int count;
     Cell *cells = pipe_cells(p, e, &count);
     print_expr(p, cells[0].pipe->pipe.left);
-    int column = cells[0].breaks ? p->w->indent + INDENT : p->w->column + 1;
+    int column = cells[0].breaks ? p->indent + INDENT : p->w->column + 1;
     if (p->brackets && cells[0].breaks)
         column = p->column + INDENT;
     if (cells[count - 1].row > 0)

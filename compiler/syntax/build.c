@@ -509,14 +509,15 @@ AstNode *ast_use(Parse *p, Span path, Span at) {
     return n;
 }
 
-AstNode *ast_function(Parse *p, AstKind kind, Name name, Name input, ParamList params, AstNode *formula, Span at) {
+AstNode *ast_function(Parse *p, AstKind kind, Name name, FunctionHead head, AstNode *formula, Span at) {
     AstNode *n = node_new(p, kind, at);
     n->function.name = name;
-    n->function.input = input;
+    ParamList params = head.params;
+    n->function.input = head.input;
     n->function.params = params;
     n->function.formula = formula;
     Table *seen = table_new(p->arena);
-    declare_once(p, seen, input);
+    declare_once(p, seen, head.input);
     for (int i = 0; i < params.count; i++) {
         declare_once(p, seen, params.items[i].name);
         adopt(n, params.items[i].low);

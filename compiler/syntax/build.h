@@ -10,6 +10,11 @@ typedef struct Inputs {         /* what stands in the parentheses of a block or 
     InputList inputs, options;
 } Inputs;
 
+typedef struct FunctionHead {   /* and of an activation, weight or schedule */
+    Name input;
+    ParamList params;
+} FunctionHead;
+
 typedef struct Stage {          /* the right side of a pipe */
     AstNode *node;
     Label *label;
@@ -68,7 +73,7 @@ AstNode *ast_set(Parse *p, AstKind kind, Name name, AstNode *value, Span at);   
 /* declarations and their parts */
 void ast_declare(Parse *p, AstNode *declaration);
 AstNode *ast_use(Parse *p, Span path, Span at);
-AstNode *ast_function(Parse *p, AstKind kind, Name name, Name input, ParamList params, AstNode *formula, Span at);
+AstNode *ast_function(Parse *p, AstKind kind, Name name, FunctionHead head, AstNode *formula, Span at);
 AstNode *ast_block(Parse *p, AstKind kind, Name name, Inputs inputs, Body body, Span at);
 AstNode *ast_variant(Parse *p, Name name, Name of, Name base, Body body, Span at);
 AstNode *ast_train(Parse *p, Name network, Body body, Span at);

@@ -24,16 +24,6 @@ void layout_token(Parse *p, int kind, uint32_t begin, uint32_t length) {
     ARENA_PUSH(p->arena, p->tokens, p->count, p->capacity, t);
 }
 
-void layout_open(Parse *p, int kind, uint32_t begin) {
-    if (p->bracket_count == MAX_BRACKETS) {
-        diag_error(p->diag, span_at(p, begin, 1), "brackets nest deeper than %d", MAX_BRACKETS);
-        p->stopped = true;
-        return;
-    }
-    layout_token(p, kind, begin, 1);
-    p->brackets[p->bracket_count++] = p->count - 1;
-}
-
 static int closer_of(const Token *opener) {
     return opener->kind == '(' ? ')' : opener->kind == '[' ? ']' : '}';
 }
@@ -57,6 +47,18 @@ static void close_down_to(Parse *p, int count, uint32_t begin) {
         report_unclosed(p);
         close_innermost(p, begin, 0);
     }
+}
+
+void layout_open(Parse *p, int kind, uint32_t begin) {
+    while (kind == '{' && layout_in_brackets(p))            /* no expression holds a body */
+        close_down_to(p, p->bracket_count - 1, begin);
+    if (p->bracket_count == MAX_BRACKETS) {
+        diag_error(p->diag, span_at(p, begin, 1), "brackets nest deeper than %d", MAX_BRACKETS);
+        p->stopped = true;
+        return;
+    }
+    layout_token(p, kind, begin, 1);
+    p->brackets[p->bracket_count++] = p->count - 1;
 }
 
 bool layout_close(Parse *p, char closer, uint32_t begin) {
@@ -120,6 +122,16 @@ static const char *declaration_at(const Parse *p, uint32_t offset) {
     return NULL;
 }
 
+/* `as {` at the end of a line: the label was forgotten, and the brace opens a body. */
+static void forget_label(Parse *p) {
+    Token *brace = &p->tokens[p->count - 1];
+    diag_error(p->diag, token_span(p, brace), "expected a label after `as`");
+    brace->kind = '{';
+    brace[-1] = *brace;
+    p->count--;
+    p->brackets[p->bracket_count - 1]--;
+}
+
 void layout_newline(Parse *p, uint32_t begin, uint32_t end) {
     const char *declaration = declaration_at(p, end);
     bool at_margin = end > 0 && p->source->text[end - 1] == '\n';
@@ -128,10 +140,8 @@ void layout_newline(Parse *p, uint32_t begin, uint32_t end) {
         diag_note(p->diag, span_at(p, end, (uint32_t)strlen(declaration)), "before this declaration");
     }
     Token *t = innermost(p);
-    if (t && t->kind == LABEL_OPEN && p->count > 0 && t == &p->tokens[p->count - 1]) {
-        diag_error(p->diag, token_span(p, t), "expected a label after `as`");
-        t->kind = '{';
-    }
+    if (t && t->kind == LABEL_OPEN && t == &p->tokens[p->count - 1])
+        forget_label(p);
     while ((t = innermost(p)) && t->kind == LABEL_OPEN)
         close_down_to(p, p->bracket_count - 1, begin);
     if (layout_in_brackets(p) && (begins_with(p, end, "return") || begins_with(p, end, "for"))) {

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { MAX_STUCK = 4 };                 /* errors at one token before parsing gives up */
+
 /* --- bytes -------------------------------------------------------------------------------------------- */
 
 /* Length of the UTF-8 sequence at text[i], 0 when it is none. */
@@ -78,6 +80,10 @@ static Expected expected_texts(Parse *p, const char *const *names, int count) {
     bool statement = is_one_of("return", names, count), declaration = is_one_of("block", names, count);
     bool operator = is_one_of("'*'", names, count);
     Expected e = { 0 };
+    if (operator && is_one_of("the end of the line", names, count)) {
+        expect(&e, "the end of the line");
+        return e;
+    }
     if (statement)
         expect(&e, "a statement");
     else if (declaration)
@@ -180,15 +186,30 @@ static void help_line(Parse *p, const Token *t, const Token *before, const Token
         diag_help(p->diag, "there is no while; `for i in 0..n` repeats");
 }
 
+/* Whether a missing bracket, already reported, explains that a token does not fit. */
+static bool already_explained(const Parse *p, const Token *t) {
+    const Token *open = t->open >= 0 ? &p->tokens[t->open] : NULL;
+    bool put_in = t->length == 0 && (t->kind == ')' || t->kind == ']' || t->kind == '}');
+    bool behind = t > p->tokens && t[-1].length == 0;
+    return put_in || behind || (open && open->kind != '{' && p->tokens[open->close].length == 0);
+}
+
 void parse_report(Parse *p, const char *const *names, int count) {
     const Token *t = &p->tokens[p->current];
     const Token *before = p->current ? t - 1 : t;
     const Token *first = statement_start(p, p->current);
+    if (already_explained(p, t))
+        return;
     Span at = token_span(p, t);
     if (t->kind == 0 || t->kind == END)             /* behind what stands before, not on the next line */
         at = span_at(p, before < t ? before->begin + before->length : t->begin, 0);
     if (is_word(t) && is_one_of("a name", names, count) && !is_one_of("a number", names, count)) {
         diag_error(p->diag, at, "%s is a word of the language and cannot be a name", token_text(p, t));
+        return;
+    }
+    if (before > p->tokens && before->kind == NAME && before[-1].kind == NAME && count == 1 && !strcmp(names[0], "'='")) {
+        diag_error(p->diag, token_span(p, before), "unexpected %s", token_text(p, before));
+        diag_help(p->diag, "is a comma missing before it?");
         return;
     }
     Expected e = expected_texts(p, names, count);
@@ -219,7 +240,9 @@ void parse_resync(Parse *p) {
     int i = p->current;
     int open = p->tokens[i].open;
     p->resync = true;
-    if (diag_full(p->diag)) {
+    p->stuck = i == p->last_error ? p->stuck + 1 : 0;
+    p->last_error = i;
+    if (diag_full(p->diag) || p->stuck == MAX_STUCK) {
         p->next = p->count - 1;
         return;
     }
@@ -244,10 +267,12 @@ static Parse *parse_text(Arena *arena, const SourceFile *source, Diag *diag, int
     p->start = start;
     p->file = NEW(arena, AstFile);
     p->file->source = source;
+    diag_hold(diag);                    /* the scanner's complaints come before the grammar's */
     check_text(p);
     scan_tokens(p);
     layout_finish(p);
     snet_parse(p);
+    diag_release(diag);
     return p;
 }
 

@@ -34,6 +34,8 @@ typedef struct Parse {
     int next;                           /* token to be read next */
     int current;                        /* token read last */
     bool resync;                        /* the next token is RESYNC */
+    int stuck;                          /* errors in a row at the current token */
+    int last_error;                     /* index of the token of the last one */
     bool too_deep;                      /* reported already */
 } Parse;
 

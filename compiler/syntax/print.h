@@ -11,8 +11,11 @@ typedef struct Printer {
     const AstFile *file;        /* NULL: an expression on one line, no comments */
     uint32_t pos;               /* end of what was printed last, in the source */
     int comment;                /* index of the first comment not yet printed */
+    int indent;                 /* of the statement that is being printed */
     int brackets;               /* open ( and [ */
     int column;                 /* where lines inside the innermost bracket begin */
+    size_t *trails;             /* where in the output the space before a comment behind code begins */
+    int trail_count, trail_capacity;
 } Printer;
 
 /* An open bracket: what was outside. */
@@ -32,6 +35,9 @@ void print_close(Printer *p, char close, Bracket outer);
 
 /* Whether the source has a line end in [from, to). */
 bool print_has_newline(const Printer *p, uint32_t from, uint32_t to);
+
+/* Prints a comment and its line end; behind code with space before it. */
+void print_comment(Printer *p, const Comment *c);
 
 /* Ends the line, with the comments up to `until`; the next line begins at column. */
 void print_break(Printer *p, uint32_t until, int column);
