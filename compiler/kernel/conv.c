@@ -83,26 +83,34 @@ static unsigned valid_pixels(const TapDim *d, const TapPhase *f, const ColumnTil
     return valid;
 }
 
-/* The last dimension's taps: a loop inside, unrolled at a border. */
-static void sum_columns(Walk *s, const ColumnTile *tile, Index x, Index w) {
+/* Taps tap .. tap + count - 1 of the last dimension, all with the same valid pixels. */
+static void sum_taps(Walk *s, const Tile *t, int64_t tap, int64_t count, Index x, Index w, int unroll) {
     ConvNest *c = s->c;
     const ConvPlan *p = c->p;
+    int64_t w_tap = p->lanes * p->slots * p->width, x_tap = s->phase[p->dims - 1]->doff * p->x_pixel;
+    Index at = index_const(tap);
+    if (count > 1)
+        at = index_var(kb_loop(c->k, "kw", at, index_const(tap + count), 1));
+    if (s->phase[p->dims - 1]->taps > 1)
+        kb_opaque(c->k, c->x);                 /* neighbouring taps read the same elements: kept, they would spill */
+    sum_block(c, t, index_add(x, index_scale(at, x_tap)), index_add(w, index_scale(at, w_tap)), unroll);
+    if (count > 1)
+        kb_end(c->k);
+}
+
+/* The last dimension's taps: loops over those that all pixels have, one by one those that some lack. */
+static void sum_columns(Walk *s, const ColumnTile *tile, Index x, Index w) {
+    const ConvPlan *p = s->c->p;
     const TapPhase *f = s->phase[p->dims - 1];
     const TapDim *d = &p->dim[p->dims - 1];
-    int64_t w_tap = p->lanes * p->slots * p->width, x_tap = f->doff * p->x_pixel;
-    Tile t = { (int)tile->pixels, (1u << tile->pixels) - 1, f->si * p->x_pixel };
-    if (!tile->border) {
-        int tap = f->taps > 1 ? kb_loop(c->k, "kw", zero(), index_const(f->taps), 1) : -1;
-        Index at = tap < 0 ? zero() : index_var(tap);
-        sum_block(c, &t, index_add(x, index_scale(at, x_tap)), index_add(w, index_scale(at, w_tap)), p->unroll);
-        if (tap >= 0)
-            kb_end(c->k);
-        return;
-    }
-    for (int64_t tap = 0; tap < f->taps; tap++) {
-        t.valid = valid_pixels(d, f, tile, tap);
+    unsigned all = (1u << tile->pixels) - 1;
+    for (int64_t tap = 0, count; tap < f->taps; tap += count) {
+        Tile t = { (int)tile->pixels, valid_pixels(d, f, tile, tap), f->si * p->x_pixel };
+        count = 1;
+        while (t.valid == all && tap + count < f->taps && valid_pixels(d, f, tile, tap + count) == all)
+            count++;
         if (t.valid)
-            sum_block(c, &t, index_plus(x, tap * x_tap), index_plus(w, tap * w_tap), p->border_unroll);
+            sum_taps(s, &t, tap, count, x, w, t.valid == all ? p->unroll : p->border_unroll);
     }
 }
 

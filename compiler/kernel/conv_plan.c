@@ -380,8 +380,8 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     bool fits = plan_dims(&p);
     plan_strides(&p);
     choose_form(&p, l->target, g, fits);
-    p.unroll = divisor(p.lanes, 8);
-    p.border_unroll = divisor(p.lanes, 4);
+    p.unroll = divisor(p.lanes, 4);
+    p.border_unroll = divisor(p.lanes, 2);
     if (p.form == CONV_TILED && statements(&p) > MAX_STATEMENTS)
         become_points(&p, "the borders of this window take too many tiles");
     p.panels = ceil_div(p.out_channels, p.width) / p.slots;
