@@ -55,6 +55,19 @@ static const Expr *derive_core(ExprPool *p, const Expr *core, Saturating s, cons
     return v_add(by_inner, v_mul(v_mul(v_const(-0.5), db), cube));
 }
 
+/* partial * inner, chosen rather than multiplied by 0 or 1: the branch not taken may be infinite. */
+static const Expr *chain(ExprPool *p, const Expr *partial, const Expr *inner) {
+    if (partial->op != EXPR_SELECT || (partial->arg[1]->op != EXPR_CONST && partial->arg[2]->op != EXPR_CONST))
+        return v_mul(partial, inner);
+    return v_select(partial->arg[0], chain(p, partial->arg[1], inner), chain(p, partial->arg[2], inner));
+}
+
+static const Expr *plus(ExprPool *p, const Expr *x, const Expr *y) {
+    if (x->op != EXPR_SELECT || y->op != EXPR_SELECT || x->arg[0] != y->arg[0])
+        return v_add(x, y);
+    return v_select(x->arg[0], v_add(x->arg[1], y->arg[1]), v_add(x->arg[2], y->arg[2]));
+}
+
 /* d e / d input[k], e simplified */
 static const Expr *derive(ExprPool *p, const Expr *e, int k) {
     Arena *scratch = arena_new(0);
@@ -75,7 +88,7 @@ static const Expr *derive(ExprPool *p, const Expr *e, int k) {
         for (int a = 0; a < expr_info[x->op].args; a++) {
             const Expr *inner = d[expr_position(nodes, count, x->arg[a])];
             if (!expr_is_const(inner, 0))
-                d[i] = v_add(d[i], v_mul(partial(p, x, a), inner));
+                d[i] = plus(p, d[i], chain(p, partial(p, x, a), inner));
         }
     }
     const Expr *result = d[count - 1];

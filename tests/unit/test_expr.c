@@ -546,6 +546,20 @@ static void recovery(void **state) {
         assert_string_equal(text(expr_recover(pool, row[i].e, expr_derivative(pool, row[i].e, 0), 3)), row[i].wanted);
 }
 
+/* The branch that is not taken has no part in the derivative, whatever it is. */
+static void choices(void **state) {
+    (void)state;
+    const Expr *x = in(0), *root = op1(EXPR_SQRT, x), *e[] = {
+        expr_make(pool, EXPR_SELECT, op2(EXPR_LT, num(0), x), root, num(0)),
+        op2(EXPR_MAX, num(0), op2(EXPR_MIN, op1(EXPR_EXP, x), num(0))),
+        expr_make(pool, EXPR_SELECT, op2(EXPR_LT, x, num(1)), num(2), op1(EXPR_LOG, x)),
+    };
+    double negative = -1, huge = 1000, small = -1e300;
+    assert_true(expr_fold(expr_derivative(pool, e[0], 0), &negative, NULL) == 0);
+    assert_true(expr_fold(expr_derivative(pool, e[1], 0), &huge, NULL) == 0);
+    assert_true(expr_fold(expr_derivative(pool, e[2], 0), &small, NULL) == 0);
+}
+
 /* every operator by itself, by each argument, at smooth points */
 static void operator_derivatives(void **state) {
     (void)state;
@@ -592,6 +606,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gathering, set_up, tear_down),
         cmocka_unit_test_setup_teardown(oracle_gathered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(oracle_from_output, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(choices, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovery, set_up, tear_down),
         cmocka_unit_test_setup_teardown(operator_derivatives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(random_simplified, set_up, tear_down),
