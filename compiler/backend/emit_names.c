@@ -1,0 +1,106 @@
+/* emit_names.c - names and numbers that every back end and the header derive from a module in the same way. */
+#include "backend/backend.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static const Backend *const backends[] = { &backend_c };
+
+const Backend *backend_find(const char *name) {
+    for (int i = 0; i < COUNT(backends); i++)
+        if (!strcmp(backends[i]->name, name))
+            return backends[i];
+    return NULL;
+}
+
+static char *identifier(Arena *a, const char *name) {
+    char *s = arena_printf(a, "%s%s", isalpha((unsigned char)name[0]) || name[0] == '_' ? "" : "x", name);
+    for (char *c = s; *c; c++)
+        if (!isalnum((unsigned char)*c))
+            *c = '_';
+    return s;
+}
+
+const char *emit_prefix(const Module *m) {
+    char *s = identifier(m->arena, m->program->name);
+    for (char *c = s; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return s;
+}
+
+const char *emit_numeric(const Module *m) {
+    return arena_printf(m->arena, "w%d %s %s", m->target->width, m->target->fma ? "fma" : "nofma", m->math == MATH_STRICT ? "strict" : "fast");
+}
+
+static void add_tap(const char **taps, int *count, const char *tap) {
+    if (emit_tap_index(taps, *count, tap) < 0)
+        taps[(*count)++] = tap;
+}
+
+const char *const *emit_taps(const Module *m, int *count) {
+    int calls = 0;
+    for (int i = 0; i < ENTRY_COUNT; i++)
+        calls += m->entry[i].count;
+    const char **taps = NEW_ARRAY(m->arena, const char *, m->program->tap_count + calls + 1);
+    *count = 0;
+    for (int i = 0; i < m->program->tap_count; i++)
+        add_tap(taps, count, m->program->taps[i].name);
+    for (int i = 0; i < ENTRY_COUNT; i++)
+        for (int c = 0; c < m->entry[i].count; c++)
+            if (m->entry[i].calls[c].tap)
+                add_tap(taps, count, m->entry[i].calls[c].tap);
+    return taps;
+}
+
+int emit_tap_index(const char *const *taps, int count, const char *tap) {
+    for (int i = 0; tap && i < count; i++)
+        if (!strcmp(taps[i], tap))
+            return i;
+    return -1;
+}
+
+EmitPorts emit_ports(const Module *m) {
+    const Graph *infer = m->program->infer, *step = m->program->step;
+    EmitPorts p = { infer->inputs, NULL, infer->outputs, infer->input_count, 0, infer->output_count };
+    if (step && m->entry[ENTRY_STEP].count) {
+        p.targets = step->inputs + infer->input_count;
+        p.target_count = step->input_count - infer->input_count;
+    }
+    return p;
+}
+
+/* Names that a parameter of the API cannot have, as they are its other parameters or words of C and C++. */
+static bool is_taken(const char *name, const char **names, int count) {
+    static const char *const words[] = { "net", "n", "error", "int", "float", "class", "new", "this", "auto", "char", "const", "delete",
+        "double", "long", "short", "signed", "unsigned", "void", "template", "operator", "private", "public", "protected", "register",
+        "default", "switch", "case", "union", "struct", "static", "return", "bool", "true", "false", "inline", "typename", "namespace", "using" };
+    for (int i = 0; i < COUNT(words); i++)
+        if (!strcmp(words[i], name))
+            return true;
+    for (int i = 0; i < count; i++)
+        if (!strcmp(names[i], name))
+            return true;
+    return false;
+}
+
+const char **emit_port_names(const Module *m) {
+    EmitPorts p = emit_ports(m);
+    const char **names = NEW_ARRAY(m->arena, const char *, p.input_count + p.output_count + 1);
+    for (int i = 0; i < p.input_count + p.output_count; i++) {
+        const char *base = identifier(m->arena, i < p.input_count ? p.inputs[i].name : p.outputs[i - p.input_count].name);
+        const char *name = base;
+        for (int k = 2; is_taken(name, names, i); k++)
+            name = arena_printf(m->arena, "%s_%d", base, k);
+        names[i] = name;
+    }
+    return names;
+}
+
+int64_t emit_image_count(const Node *n) {
+    int64_t count = shape_count(&n->shape);
+    return n->shape.batched && n->shape.dim[0] ? count / n->shape.dim[0] : count;
+}
+
+const char *emit_place(Arena *a, Span at) {
+    return at.file ? arena_printf(a, "%s:%d", at.file->name, source_line(at.file, at.begin)) : "";
+}
