@@ -1,0 +1,298 @@
+#!/usr/bin/python3
+"""random_nets.py [--seed S] [--count N] [--seconds T] [--keep] - random networks: compiled programs against the interpreter.
+
+Draws networks as .snet text: odd channel counts, strides, groups, kernels, paddings, dilations, activations (users'
+formulas too), residuals, pools, normalizers, batches. For each, `salunc eval --double` is compared with the inference program at all
+targets, and the gradients of the training program with differences of the interpreter's loss (targets among
+each other where training differs from inference). Without options: a fixed set of seeds, as long as the time allows.
+A failing network is printed with its seed and kept.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+
+from lib import (QUICK, SALUNC, Failure, compile_net, draw_weights, end, golden_io, infer, initial_weights, interpret, not_ok,
+                 note, np, ok, require, run, runnable_targets, work)
+
+FOLDER = work("random")
+CHANNELS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 20, 24, 32, 33, 48, 100)
+BUILT_IN = ("salu", "swalu", "galu", "relu", "prelu", "dyt", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "isru",
+            "isrlu", "elu", "leaky_relu", "derf", "salu(a = 2, b = 0.5)", "salu(fixed a = 1.5)")
+FORMULAS = (
+    "p1(x; k > 0 = 0.7) = x * exp(-k*x^2) + x",
+    "p2(x; p: channel = 0.1, q = 0.3) = x if x > p else q*x + (1 - q)*p",
+    "p3(x; k in (0, 3) = 1) = tanh(k*x) * x / (1 + abs(x)) + 0.5",
+    "p4(x; p = 0.4, k: channel > 0 = 1) = sin(x) + p*cos(k*x)",
+    "p5(x; q: channel = 1) = log(1 + x^2) * q + softplus(x)/4",
+    "p6(x; k >= 0.1 = 0.5) = sqrt(1 + k*x^2) - 2*rsqrt(1 + x^2)",
+    "p7(x; p: channel = -0.2, q: channel = 0.9) = max(min(x, 3), p) * q + abs(x)/8",
+    "p8(x; k = 0.8) = x/2 * (1 + erf(k*x)) + sigmoid(x)",
+    "p9(x; k > 0.01 = 1, s: channel > 0 = 1) = s*x / sqrt(k + s*x^2) + exp(-abs(x))",
+    "p10(x; a > 0 = 1, b > 0 = 1) = salu(x + 0.25, a, b) - swalu(x, b, a)/2",
+)
+SAME_IN_TRAINING = ("layernorm", "rmsnorm", "instancenorm", "salu", "identity")
+
+
+class Draw:
+    """One random network: .snet text, capacity, images per run, and whether training computes what inference does."""
+
+    def __init__(self, seed):
+        self.r = np.random.default_rng(seed)
+        self.lines, self.used, self.count = [], set(), 0
+        self.same = True
+        self.channels = self.pick((1, 2, 3, 3, 3, 4, 8, 17))
+        self.height, self.width = int(self.r.integers(4, 18)), int(self.r.integers(4, 18))
+        self.input = (self.channels, self.height, self.width)
+        self.classes = self.pick((2, 3, 5, 10, 17))
+        self.batch = self.pick((1, 2, 3, 8, 9, 16))
+        self.n = int(self.r.integers(1, self.batch + 1))
+        for _ in range(int(self.r.integers(3, 8))):
+            self.pick((self.conv, self.conv, self.act, self.act, self.norm, self.residual, self.pool, self.arithmetic))()
+        self.close()
+
+    def pick(self, options):
+        return options[int(self.r.integers(len(options)))]
+
+    def chance(self, p):
+        return self.r.random() < p
+
+    def label(self):
+        self.count += 1
+        return f"l{self.count}"
+
+    def put(self, expression):
+        self.lines.append(f"  x = {expression}")
+
+    def activation(self):
+        if self.chance(0.35):
+            formula = self.pick(FORMULAS)
+            self.used.add(formula)
+            return formula.split("(")[0]
+        return self.pick(BUILT_IN)
+
+    def act(self):
+        self.put(f"x |> {self.activation()} as {self.label()}")
+
+    def normalizer(self):
+        divisors = [g for g in (1, 2, 3, 4, 5, 8) if self.channels % g == 0]
+        name = self.pick(("batchnorm", "center", "salu", "layernorm", "rmsnorm", "instancenorm", f"groupnorm({self.pick(divisors)})"))
+        self.same = self.same and (name in SAME_IN_TRAINING or name.startswith("groupnorm"))
+        return name
+
+    def norm(self):
+        if self.height * self.width > 1:
+            self.put(f"x |> {self.normalizer()} as {self.label()}")
+
+    def pair(self, value, other):
+        return str(value) if value == other else f"({value}, {other})"
+
+    def conv(self, channels=None, keep=False):
+        """A convolution; keep: of the same height and width."""
+        groups = self.pick([g for g in (1, 1, 1, 2, 3, 4, 5, self.channels) if self.channels % g == 0])
+        wanted = channels or self.pick(CHANNELS)
+        if channels and channels % groups:
+            groups = 1
+        out = max(groups, wanted // groups * groups)
+        sizes = (self.height, self.width)
+        kernel = [self.pick([k for k in (1, 1, 2, 3, 3, 3, 5, 7) if k <= s + 2 and (not keep or k % 2)]) for s in sizes]
+        if self.chance(0.7) and kernel[0] <= self.width + 2:
+            kernel[1] = kernel[0]
+        dilation = 2 if self.chance(0.15) and all(2 * k - 1 <= s for k, s in zip(kernel, sizes)) else 1
+        stride = 1 if keep else self.pick((1, 1, 1, 2, 3))
+        reach = [dilation * (k - 1) + 1 for k in kernel]
+        text = f"conv({out}, {self.pair(*kernel)}"
+        text += f", stride = {stride}" if stride > 1 else ""
+        text += f", groups = {groups}" if groups > 1 else ""
+        text += f", dilation = {dilation}" if dilation > 1 else ""
+        padding = [dilation * (k // 2) for k in kernel]
+        if not keep and (self.chance(0.4) or any(k % 2 == 0 for k in kernel)):
+            padding = [int(self.r.integers(0, k)) for k in kernel]
+            padding = [max(p, (e - s + 1) // 2, 0) for p, e, s in zip(padding, reach, sizes)]
+            text += f", padding = {self.pair(*padding)}"
+        text += ", bias = true" if self.chance(0.4) else ""
+        self.put(f"x |> {text}) as {self.label()}")
+        self.height, self.width = ((s + 2 * p - e) // stride + 1 for s, p, e in zip(sizes, padding, reach))
+        self.channels = out
+
+    def residual(self):
+        """act(norm(conv(x)) + shortcut), as residual networks have it."""
+        kept, channels = self.label(), self.channels
+        self.lines.append(f"  {kept} = x")
+        if self.chance(0.5):
+            self.conv(keep=True)
+            self.act()
+        self.conv(channels, keep=True)
+        if self.chance(0.6):
+            self.norm()
+        shortcut = f"({kept} |> conv({channels}, 1) as {self.label()})" if self.chance(0.3) else kept
+        if self.channels != channels:
+            shortcut = f"({kept} |> conv({self.channels}, 1) as {self.label()})"
+        self.put(f"x + {shortcut} |> {self.activation()} as {self.label()}")
+
+    def pool(self):
+        if min(self.height, self.width) < 2:
+            return
+        size = self.pick([k for k in (2, 3) if k <= min(self.height, self.width)])
+        stride, padding = self.pick((1, 2, size)), self.pick((0, size // 2))
+        self.put(f"x |> {self.pick(('maxpool', 'avgpool'))}({size}, stride = {stride}, padding = {padding}) as {self.label()}")
+        self.height, self.width = ((s + 2 * padding - size) // stride + 1 for s in (self.height, self.width))
+
+    def arithmetic(self):
+        self.put(self.pick(("0.5 * x + 0.25", "x * (0.5 - 0.125 * x)", "x / (1 + x^2)", "x - x |> sigmoid",
+                            "x * (x |> silu)", "-x", "x^3 / (2 + x^2 + 0.5 * x^4)")))
+
+    def close(self):
+        features = self.pick(("global_avgpool", "flatten"))
+        if self.channels * self.height * self.width > 3000:
+            features = "global_avgpool"
+        tail = f" |> linear({self.pick((3, 17, 32))}) as h |> {self.activation()} as ha" if self.chance(0.3) else ""
+        self.lines.append(f"  return x |> {features}{tail} |> linear({self.classes}) as fc")
+
+    def text(self):
+        c, h, w = self.input
+        head = "".join(f"activation {formula}\n" for formula in sorted(self.used))
+        return (f"{head}network Net(x: f32[N, {c}, {h}, {w}]) {{\n" + "\n".join(self.lines) + "\n}\n"
+                "train Net {\n  loss cross_entropy(smoothing = 0.1)\n  optimizer sgd(lr = 0.1)\n  epochs 1\n  seed 1\n}\n")
+
+
+# ---- inference ----
+
+def check_inference(net, draw, weights, x, targets, math):
+    exact = interpret(net, weights, x, FOLDER)
+    plain = interpret(net, weights, x, FOLDER, double=False)
+    scale = np.abs(exact).max() + 1e-3
+    allowed = max(2e-5 * scale, 16 * np.abs(plain - exact).max())
+    require(np.isfinite(exact).all() and allowed < 0.05 * scale, f"the interpreter in float is {np.abs(plain - exact).max():.3g} off")
+    for target in targets:
+        program = compile_net(net, os.path.join(FOLDER, "infer"), "--batch", draw.batch, f"--target={target}", f"--math={math}")
+        for n in {draw.n, draw.batch, draw.batch + 1}:
+            y = infer(program, weights, x[:n], FOLDER)
+            error = np.abs(y - exact[:n]).max()
+            require(y.shape == exact[:n].shape and error <= allowed,
+                    f"{target} {math}, batch {draw.batch}, n = {n}: logits {error:.3g} off, {allowed:.3g} allowed, largest {scale:.3g}")
+
+
+# ---- gradients ----
+
+def loss_of(logits, labels, smoothing):
+    z = logits.astype(np.float64)
+    p = z - z.max(1, keepdims=True)
+    p = p - np.log(np.exp(p).sum(1, keepdims=True))
+    return -((1 - smoothing) * p[np.arange(len(labels)), labels] + smoothing * p.mean(1)).mean()
+
+
+def dump_gradients(net, draw, weights, x, labels, target, math):
+    program = compile_net(net, os.path.join(FOLDER, "train"), "--train", "--batch", draw.batch, f"--target={target}", f"--math={math}")
+    images, classes, dump = (os.path.join(FOLDER, name) for name in ("i.npy", "l.npy", "g.safetensors"))
+    np.save(images, x)
+    np.save(classes, labels)
+    run([program, "--data", f"npy:{images},{classes}", "--weights", weights, "--batch", len(x), "--steps", 1, "--lr", 0,
+         "--no-augment", "--no-shuffle", "--label-smoothing", 0.1, "--dump-gradients", dump])
+    return golden_io.read_safetensors(dump)[0]
+
+
+def directional(net, tensors, name, direction, x, labels):
+    """(L(w + e) - L(w - e)) / 2 along one tensor, and the step that was really taken."""
+    losses, values = [], []
+    path = os.path.join(FOLDER, "d.safetensors")
+    for sign in (1, -1):
+        value = (tensors[name].astype(np.float64) + sign * direction).astype(np.float32)
+        golden_io.write_safetensors(path, {**tensors, name: value})
+        losses.append(loss_of(interpret(net, path, x, FOLDER), labels, 0.1))
+        values.append(value.astype(np.float64))
+    return losses[0] - losses[1], values[0] - values[1]
+
+
+def check_differences(net, tensors, gradients, x, labels, seed):
+    random = np.random.default_rng(seed)
+    most = max(np.linalg.norm(g) for g in gradients.values())
+    for name, gradient in gradients.items():
+        pattern = random.normal(size=tensors[name].shape)
+        size = np.sqrt(np.mean(tensors[name].astype(np.float64) ** 2)) + 0.1
+        for step in (1e-4, 1e-5, 1e-3):                       # a kink of relu or max may lie within one step, not all
+            difference, taken = directional(net, tensors, name, step * size * pattern, x, labels)
+            want = difference / step / size
+            got = float(np.sum(gradient.astype(np.float64) * taken)) / step / size
+            allowed = 2e-3 * np.linalg.norm(gradient) + 1e-4 * most + 1e-7
+            if abs(got - want) <= 2 * allowed:
+                break
+        else:
+            raise Failure(f"gradient of {name}: {got / 2:.6g} along a direction, differences give {want / 2:.6g}, {allowed:.3g} allowed")
+
+
+def check_alike(gradients, others, targets):
+    most = max(np.linalg.norm(g) for g in gradients.values())
+    for name, gradient in gradients.items():
+        error = np.linalg.norm(gradient.astype(np.float64) - others[name])
+        require(error <= 1e-3 * np.linalg.norm(gradient) + 1e-4 * most, f"gradient of {name}: {error:.3g} between {targets}")
+
+
+def check_training(net, draw, weights, tensors, x, targets, seed, math):
+    labels = np.random.default_rng(seed + 77).integers(0, draw.classes, draw.n)
+    first = targets[seed % len(targets)]
+    gradients = dump_gradients(net, draw, weights, x[:draw.n], labels, first, math)
+    for name, gradient in gradients.items():
+        require(np.isfinite(gradient).all(), f"gradient of {name} is not finite")
+    if draw.same:
+        check_differences(net, tensors, gradients, x[:draw.n], labels, seed)
+    else:
+        second = targets[(seed + 1) % len(targets)]
+        check_alike(gradients, dump_gradients(net, draw, weights, x[:draw.n], labels, second, "strict"), f"{first} and {second}")
+
+
+# ---- all ----
+
+def check(seed, targets):
+    draw = Draw(seed)
+    net, weights = os.path.join(FOLDER, "net.snet"), os.path.join(FOLDER, "w.safetensors")
+    with open(net, "w") as out:
+        out.write(draw.text())
+    random = np.random.default_rng(seed + 1)
+    try:
+        tensors = draw_weights(initial_weights(net, weights, seed=seed), seed)
+        golden_io.write_safetensors(weights, tensors)
+        x = random.normal(size=(draw.batch + 1, *draw.input)).astype(np.float32)
+        math = "strict" if seed % 3 == 0 else "fast"
+        check_inference(net, draw, weights, x, targets, math)
+        check_training(net, draw, weights, tensors, x, targets, seed, math)
+    except (Failure, OSError, ValueError, KeyError) as failure:
+        kept = os.path.join(FOLDER, f"failed-{seed}.snet")
+        shutil.copy(net, kept)
+        not_ok(f"random network {seed}", f"{failure} ({kept}, batch {draw.batch})")
+        return False
+    ok(f"random network {seed}")
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--seconds", type=float, help="begin no further network after this time")
+    parser.add_argument("--print", action="store_true", help="print the networks, run nothing")
+    parser.add_argument("--target", action="append", help="only these targets")
+    arguments = parser.parse_args()
+    count = arguments.count or (6 if QUICK else 40)
+    limit = arguments.seconds or (float("inf") if arguments.count else 120 if QUICK else 420)
+    seeds = range(arguments.seed, arguments.seed + count)
+    if arguments.print:
+        for seed in seeds:
+            print(f"# seed {seed}, batch {Draw(seed).batch}\n{Draw(seed).text()}")
+        return
+    targets = arguments.target or runnable_targets()
+    begin, done = time.monotonic(), 0
+    for seed in seeds:
+        if time.monotonic() - begin > limit and done >= 4:
+            note(f"{done} of {count} networks: the time was up")
+            break
+        check(seed, targets)
+        done += 1
+    require(shutil.which(SALUNC) or os.path.exists(SALUNC), "no salunc")
+    end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
