@@ -2,8 +2,8 @@
 #include "model.h"
 
 
-/* Below this a fork and a join (about a microsecond) cost more than they save. It never changes a result. */
-#define FORK_FLOPS 1e5
+/* Below this a fork and a join (a quarter of a microsecond and more) cost more than they save. It never changes a result. */
+#define FORK_FLOPS 2e4
 
 typedef struct { SalunKernel *kernel; void *const *args; const SalunRun *runs; } Job;
 

@@ -71,7 +71,7 @@ typedef struct {
     const char *name;                  /* the kernel's name, for profiles */
     int64_t tasks;                     /* tasks of one unit */
     int64_t unit;                      /* 0: `tasks` in all; U: tasks * ceil(n / U) */
-    double flops;                      /* of one task, to decide whether forking pays; never changes a result */
+    double flops;                      /* of one task (elements, when it only moves them), to decide whether forking pays; never changes a result */
     int32_t out;                       /* which argument is the tap's value, -1: none */
     int32_t out_unit;                  /* floats of it: out_count, times n when 1 */
     int64_t out_count;
@@ -172,11 +172,13 @@ int salun_cpu_check(const SalunProgram *p, SalunError *err);
 SalunModel *salun_create(const SalunProgram *p, int threads, SalunError *err);
 void salun_destroy(SalunModel *m);
 
-/* Initial values by the tensors' init rules; depends on seed and the tensors' names only. */
+/* Initial values of parameters (with their raw values) and states by the tensors' init rules; depends on seed and names only.
+ * The optimizer's slots stay as they are. */
 void salun_init(SalunModel *m, uint64_t seed);
 
 /* Weight files (.safetensors), rules in docs/weights.md: every tensor present, shapes equal; F16, BF16, F64 converted.
- * allow: names matching this glob may be missing and keep their value (NULL: none). notes: where conversions are told, or NULL.
+ * allow: tensors of names that match this glob are left out, in the file and in the model, whose values stay (NULL: none).
+ * note: where conversions are told, or NULL.
  * 0 or an exit code. The model is unchanged on failure. */
 int salun_load_file(SalunModel *m, const char *path, const char *allow, void (*note)(const char *text, void *arg), void *arg, SalunError *err);
 int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char *name, const char *allow,
@@ -184,7 +186,9 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
 /* Parameters and states, or the table `space` (GRADS) under the parameters' names. Atomic: written beside, synced, renamed. */
 int salun_save_file(const SalunModel *m, int space, const char *path, SalunError *err);
 
-/* Run prepare (after every change of parameters), then infer: n images from inputs[] to outputs[], plain row-major. */
+/* infer: n images from inputs[] to outputs[], plain row-major, aligned for their type only, not overlapping. It runs prepare first
+ * when init, load, step or update came since; who writes into salun_table calls prepare. A model's floating-point mode (rounding,
+ * denormals) is set while it runs and restored. */
 int salun_prepare(SalunModel *m, SalunError *err);
 int salun_infer(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, SalunError *err);
 

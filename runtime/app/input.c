@@ -88,7 +88,7 @@ static int open_source(AppFeed *f, AppSource *s, SalunError *err) {
     if ((s->picture || is_bytes(f, &s->npy)) && !f->pre) {
         f->pre = salun_pre_create(f->program, err);
         if (!f->pre)
-            return SALUN_BAD_INPUT;
+            return err->code;
     }
     f->count += s->count;
     return 0;
