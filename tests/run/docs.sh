@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# docs.sh - the examples of the documentation: every snet block whose first line is `# NAME.snet` is a file. Those that
+# declare a network or a variant must pass `salunc check`, with each of their networks and variants; where a text block follows, the
+# diagnostics must be those it shows. Links between pages must lead somewhere.
+source "$(dirname "$0")/lib.sh"
+pages="$root/README.md $(echo "$root"/docs/*.md)"
+
+# Writes NAME.snet, and NAME.snet.expected where a text block with diagnostics follows.
+extract() {
+    awk -v dir="$work" '
+        /^```snet/ { getline; if ($0 ~ /^# [a-z0-9_]+\.snet$/) { file = dir "/" $2; last = file; print > file } else file = ""; inside = 1; next }
+        /^```text/ { inside = 1; file = last != "" ? last ".expected" : ""; last = ""; next }
+        /^```/     { if (file != "") close(file); file = ""; inside = 0; next }
+        !inside && NF { last = "" }
+        inside && file != "" { print > file }
+    ' "$1"
+}
+for page in $pages; do
+    [ -e "$page" ] && extract "$page"
+done
+
+cd "$work" || exit 1
+for file in *.snet; do
+    if [ -e "$file.expected" ]; then
+        "$salunc" check "$file" 2>"$file.told"
+        code=$?
+        if [ $code -ne 1 ]; then not_ok "docs $file" "exit code $code, not 1"
+        else check_same "docs $file" "$file.expected" "$file.told"; fi
+        continue
+    fi
+    for name in $(sed -n 's/^\(network\|variant\) *\([A-Za-z0-9_]*\).*/\2/p' "$file"); do
+        check "docs $file $name" "$salunc" check "$file" --network "$name"
+    done
+done
+
+# The anchor that a heading gets: lower case, no punctuation, hyphens for spaces.
+anchors() {
+    sed -n 's/^##* //p' "$1" | tr 'A-Z' 'a-z' | sed 's/[^a-z0-9 _-]//g; s/ /-/g'
+}
+for page in $pages; do
+    [ -e "$page" ] || continue
+    broken=
+    for link in $(grep -o '](\([^)]*\))' "$page" | sed 's/^](//; s/)$//' | grep -v '^https\?:'); do
+        target=${link%%#*}
+        target=${target:+$(dirname "$page")/$target}
+        target=${target:-$page}
+        if [ ! -e "$target" ]; then broken+=" $link"
+        elif [[ $link == *#* ]] && ! anchors "$target" | grep -qx -e "${link#*#}"; then broken+=" $link"; fi
+    done
+    if [ -z "$broken" ]; then ok "docs links of ${page#"$root/"}"
+    else not_ok "docs links of ${page#"$root/"}" "broken:$broken"; fi
+done
+finish
