@@ -156,6 +156,8 @@ static bool choose_network(Builder *b, Span file) {
         d = table_get(b->user->decls, name);
     }
     if (!d || d->kind != DECL_NETWORK) {
+        if (!count)
+            at = (Span){ source_from_text(b->arena, "--network", name, strlen(name)), 0, (uint32_t)strlen(name) };
         unknown_network(b, name, at);
         return false;
     }
@@ -375,9 +377,7 @@ static void add_results(Builder *b, const Frame *f, const AstNode *section) {
         return;
     }
     if (b->training && section && result_at(v, 0).kind == VALUE_TENSOR) {
-        int64_t batch = b->program->batch;
-        Node *labels = graph_input(b->graph, "labels", TYPE_I32, shape_of(true, 1, &batch), -1, build_at(b, section->span));
-        Node *loss = train_loss(b, labels, result_at(v, 0).tensor, section->span);
+        Node *loss = train_loss(b, section, result_at(v, 0).tensor);
         if (loss)
             graph_output(b->graph, "loss", loss);
     }
@@ -421,7 +421,7 @@ static void choose_batch(Builder *b, const AstNode *section) {
     Program *p = b->program;
     const BuildOptions *o = b->options;
     p->batch = o->batch > 0 ? o->batch : o->training && p->recipe.batch ? p->recipe.batch : 1;
-    if (o->training && section && o->batch <= 0 && p->recipe.batch == 0 && !diag_errors(b->diag)) {
+    if (o->training && !o->check && section && o->batch <= 0 && p->recipe.batch == 0 && !diag_errors(b->diag)) {
         build_error(b, section->train.network.span, "the batch size is not known: this section names no `data`");
         diag_help(b->diag, "give it with --batch 128");
     }

@@ -35,7 +35,7 @@ typedef struct BuildOptions {
     int dim_count;
     int64_t batch;                      /* capacity N; 0: the recipe's when training, else 1 */
     bool training;                      /* build Program.step too; needs a `train` section */
-    bool check;                         /* elaborate for training too, to find its errors, but keep only infer */
+    bool check;                         /* elaborate for training too, to find its errors; needs neither `train` nor batch */
     double smoothing;                   /* of the labels, over the recipe's; NaN: the recipe's */
 
     /* Reads a file named by `use`; NULL: from the disk. NULL and *error as of source_read on failure. */

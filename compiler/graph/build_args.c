@@ -35,7 +35,10 @@ static void too_many(Builder *b, const char *what, const Slot *slots, int count,
     int positional = 0;
     for (int i = 0; i < count; i++)
         positional += !slots[i].named_only;
-    build_error(b, arg->span, "`%s` takes at most %d argument%s by position", what, positional, positional == 1 ? "" : "s");
+    if (positional)
+        build_error(b, arg->span, "`%s` takes at most %d argument%s by position", what, positional, positional == 1 ? "" : "s");
+    else
+        build_error(b, arg->span, "`%s` takes no arguments", what);
     for (int i = 0; i < count; i++)
         if (slots[i].named_only && !slots[i].given) {
             diag_help(b->diag, "options are given by name: `%s = ...`", slots[i].name);

@@ -184,6 +184,18 @@ static bool one_tensor(const Bound *args, int count) {
     return tensors == 1 && args[0].value.kind == VALUE_TENSOR && !args[0].name;
 }
 
+enum { SHOWN_NAME = 60 };
+
+static const Trace *enter(Builder *b, const Layer *l, const char *name, Span at) {
+    const char *kind = l->kind == LAYER_BLOCK ? "block" : "activation";
+    size_t length = strlen(name);
+    if (length > SHOWN_NAME)
+        name = arena_printf(b->arena, "%.*s...%s", SHOWN_NAME / 2, name, name + length - SHOWN_NAME / 2);
+    Trace *t = NEW(b->arena, Trace);
+    *t = (Trace){ arena_printf(b->arena, "%s %s, called as %s", kind, l->name, name), at, b->trace, l->name };
+    return t;
+}
+
 /* Applies the layer as the instance `name`: names and taps of what it makes begin with it. */
 static Value apply_instance(Builder *b, const Layer *l, const Bound *args, int count, const Site *site, const char *name) {
     const char *prefix = b->prefix, *tap = b->tap;
@@ -194,10 +206,7 @@ static Value apply_instance(Builder *b, const Layer *l, const Bound *args, int c
     int opened = tap_open(b, name, what->name, site->span, replaceable);
     b->prefix = b->tap = name;
     if (what->kind == LAYER_BLOCK || what->kind == LAYER_ACTIVATION) {
-        Trace *t = NEW(b->arena, Trace);
-        const char *kind = what->kind == LAYER_BLOCK ? "block" : "activation";
-        *t = (Trace){ arena_printf(b->arena, "%s %s, called as %s", kind, what->name, name), site->span, trace, what->name };
-        b->trace = t;
+        b->trace = enter(b, what, name, site->span);
     }
     Value v;
     if (placed) {

@@ -25,13 +25,20 @@ static bool in_prelude(const Builder *b, Span at) {
     return at.file && b->prelude && at.file == b->prelude->source;
 }
 
-/* What goes wrong inside the prelude goes wrong where the user's file calls it. */
+static bool contains(Span outer, Span inner) {
+    return outer.file == inner.file && outer.begin <= inner.begin && span_end(inner) <= span_end(outer);
+}
+
+/* What goes wrong inside the prelude goes wrong where the user's file calls it. A call that the error itself
+ * shows needs no note. */
 void build_error(Builder *b, Span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     const char *text = arena_vprintf(b->arena, fmt, ap);
     va_end(ap);
     const Trace *from = b->trace, *last = NULL;
+    if (from && contains(from->span, at))
+        from = from->outer;
     for (; from && in_prelude(b, at); from = from->outer) {
         at = from->span;
         last = from;

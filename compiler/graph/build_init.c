@@ -151,8 +151,12 @@ static bool init_equal(const Init *x, const Init *y) { return x->kind == y->kind
 static bool agrees(Builder *b, const TensorDecl *t, const Shape *shape, bool is_state, const Init *init, Span at) {
     if (shape_equal(&t->shape, shape) && t->is_state == is_state && init_equal(&t->init, init))
         return true;
-    build_error(b, at, "`%s` is %s here and %s in inference", t->name, shape_text(b->arena, TYPE_F32, shape),
-                shape_text(b->arena, TYPE_F32, &t->shape));
+    if (shape_equal(&t->shape, shape))
+        build_error(b, at, "`%s` is declared otherwise in inference: another %s", t->name,
+                    t->is_state == is_state ? "initial value" : "kind");
+    else
+        build_error(b, at, "`%s` is %s here and %s in inference", t->name, shape_text(b->arena, TYPE_F32, shape),
+                    shape_text(b->arena, TYPE_F32, &t->shape));
     diag_help(b->diag, "training and inference share their parameters and states");
     return false;
 }

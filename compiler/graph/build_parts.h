@@ -325,7 +325,8 @@ Value place_append(Builder *b, const char *tap, Value result, Span at);
 void place_finish(Builder *b);                                  /* patterns that matched nothing */
 const AstNode *train_section(Builder *b);
 void train_recipe(Builder *b, const AstNode *section);          /* all but groups' effect on parameters */
-Node *train_loss(Builder *b, Node *labels, Node *logits, Span at);   /* rank 0; NULL after an error */
+/* Adds the target "labels"; the loss is of rank 0; NULL after an error. */
+Node *train_loss(Builder *b, const AstNode *section, Node *logits);
 void train_groups(Builder *b, const AstNode *section);
 void build_preprocess(Builder *b, const AstNode *statement);
 /* The stages of `f(a) |> g |> ...`, at most `max`; false after an error. */

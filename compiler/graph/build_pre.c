@@ -89,10 +89,9 @@ void build_preprocess(Builder *b, const AstNode *s) {
     if (b->graph != p->infer || !pipe_stages(b, s->set.value, stages, STAGES_MAX, &count))
         return;
     p->pre = NEW_ARRAY(b->arena, PreStep, count);
-    for (int i = 0; i < count; i++) {
-        if (!read_step(b, stages[i], input, &p->pre[i]))
-            return;
-        p->pre_count++;
-    }
-    check_sizes(b, p, input, stages, s->span);
+    for (int i = 0; i < count; i++)
+        if (read_step(b, stages[i], input, &p->pre[p->pre_count]))
+            p->pre_count++;
+    if (p->pre_count == count)
+        check_sizes(b, p, input, stages, s->span);
 }

@@ -31,7 +31,7 @@ static void run_assign(Builder *b, const AstNode *s) {
     }
     bool tuple = v.kind == VALUE_TUPLE || v.kind == VALUE_LIST;
     if (!is_bad(v) && (!tuple || v.list->count != targets->count))
-        build_error(b, s->span, "%d names on the left, %s on the right", targets->count, value_text(b, v));
+        build_error(b, s->span, "%d names cannot take %s apart", targets->count, value_text(b, v));
     bool fits = tuple && v.list->count == targets->count;
     for (int i = 0; i < targets->count; i++)
         assign(b, &targets->items[i], fits ? v.list->items[i] : value_bad());
@@ -69,7 +69,7 @@ static bool bind_pattern(Builder *b, const Pattern *p, Value v) {
     if (is_bad(v))
         return false;
     if ((v.kind != VALUE_TUPLE && v.kind != VALUE_LIST) || v.list->count != p->count) {
-        build_error(b, p->span, "%d names take %s apart", p->count, value_text(b, v));
+        build_error(b, p->span, "%d names cannot take %s apart", p->count, value_text(b, v));
         return false;
     }
     for (int i = 0; i < p->count; i++)

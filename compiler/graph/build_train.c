@@ -164,8 +164,9 @@ static void read_optimizer(Builder *b, Recipe *r, const AstNode *e) {
     CallArg arg[ARGS_MAX];
     if (build_form(b, e, "an optimizer", optimizer_forms, later_optimizers, arg) != 0)
         return;
-    if (!at_least_zero(b, &arg[0], "the learning rate", INFINITY) || !at_least_zero(b, &arg[1], "the momentum", 1) ||
-        !at_least_zero(b, &arg[3], "the weight decay", INFINITY))
+    bool ok = at_least_zero(b, &arg[0], "the learning rate", INFINITY);
+    ok = at_least_zero(b, &arg[1], "the momentum", 1) && ok;
+    if (!at_least_zero(b, &arg[3], "the weight decay", INFINITY) || !ok)
         return;
     r->lr = arg[0].number;
     r->momentum = arg[1].number;
@@ -445,10 +446,19 @@ static const Expr *class_weight(Builder *b, const Expr *label, const Expr *smoot
     return op2(b, EXPR_ADD, expr_make(p, EXPR_SELECT, hit, rest, expr_const(p, 0)), share);
 }
 
+static Span loss_place(const AstNode *section) {
+    const AstList *lines = &section->train.body.lines;
+    for (int i = 0; i < lines->count; i++)
+        if (lines->items[i]->kind == ITEM_VALUE && strcmp(lines->items[i]->set.name.text, "loss") == 0)
+            return lines->items[i]->span;
+    return section->span;
+}
+
 /* sum over images and classes of weight (logsumexp(x) - x), over n; as torch.nn.CrossEntropyLoss */
-Node *train_loss(Builder *b, Node *labels, Node *logits, Span at) {
+Node *train_loss(Builder *b, const AstNode *section, Node *logits) {
     Graph *g = b->graph;
     ExprPool *p = b->program->exprs;
+    Span at = loss_place(section);
     if (logits->shape.rank != 2 || !logits->shape.batched) {
         build_error(b, at, "cross entropy takes f32[N, classes], and the network returns %s",
                     shape_text(b->arena, logits->type, &logits->shape));
@@ -456,7 +466,8 @@ Node *train_loss(Builder *b, Node *labels, Node *logits, Span at) {
     }
     b->tap = "loss";
     const Node *like = build_at(b, at);
-    int64_t column[2] = { logits->shape.dim[0], 1 };
+    int64_t batch = logits->shape.dim[0], column[2] = { batch, 1 };
+    Node *labels = graph_input(g, "labels", TYPE_I32, shape_of(true, 1, &batch), -1, like);
     Node *label = graph_reshape(g, labels, shape_of(true, 2, column), -1, like);
     Node *top = graph_reduce(g, OP_MAXIMUM, logits, 2, like);
     const Expr *shifted = op2(b, EXPR_SUB, expr_input(p, 0), expr_input(p, 1));
