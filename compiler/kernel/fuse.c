@@ -17,6 +17,7 @@ typedef struct {
     Arena *arena;
     Graph *graph;
     const Target *target;
+    bool blas;
     Group **groups; int count, cap;
     Word **before;               /* before[g]: the groups that must run before g */
     int words;                   /* of one such set */
@@ -257,11 +258,18 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n)
     (*items)[(*count)++] = n;
 }
 
+bool is_linear(const Node *n)
+{
+    return op_info[n->op].class == CLASS_CONTRACT && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
+}
+
 /* Whether this anchor's schedule hands its vectors to a body. */
-static bool takes_maps(const Node *anchor)
+static bool takes_maps(const Fuse *f, const Node *anchor)
 {
     if (!anchor)
         return true;
+    if (f->blas && is_linear(anchor))
+        return false;
     return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
@@ -300,7 +308,7 @@ static Group *group_to_join(const Fuse *f, const Node *n)
     Group *best = NULL;
     for (int i = 0; i < n->arity; i++) {
         Group *g = maker(n->in[i]);
-        if (!g || (best && g->id <= best->id) || !takes_maps(g->anchor) || !same_space(g, n))
+        if (!g || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
             continue;
         if (!waits_for(f, n, g) && !reads_view(n, g))
             best = g;
@@ -360,7 +368,7 @@ static void place_sum(Fuse *f, Node *n)
 {
     Node *x = n->in[0];
     Group *g = maker(x);
-    if (!g || value_info(x)->alias || !takes_maps(g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
+    if (!g || value_info(x)->alias || !takes_maps(f, g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
         g = new_group(f, NULL, &x->shape, x->channel);
     push_node(f, &g->sums, &g->sum_count, n);
     value_info(n)->group = g;
@@ -546,9 +554,9 @@ static Group **sort_groups(Fuse *f)
     return sorted;
 }
 
-Grouping *pass_fuse(Arena *a, Graph *g, const Target *t)
+Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas)
 {
-    Fuse f = {.arena = a, .graph = g, .target = t};
+    Fuse f = {.arena = a, .graph = g, .target = t, .blas = blas};
     materialise_leaves(&f);
     assign_layouts(&f);
     claim_places(&f);

@@ -42,7 +42,9 @@ struct Group {
 
 typedef struct Grouping Grouping;
 struct Grouping { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; };
-Grouping *pass_fuse(Arena *a, Graph *g, const Target *t);    /* assigns groups and layouts; groups in executable order */
+/* blas: linear layers are products of the BLAS, behind which nothing fuses. */
+bool is_linear(const Node *n);                               /* CONV, CONV_INPUT or CONV_WEIGHT without spatial dimensions and groups */
+Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas);   /* assigns groups and layouts; groups in executable order */
 void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */
 void grouping_verify(const Grouping *g);
 int64_t value_floats(const Node *n, int width);              /* memory of a value in its layout, elements */

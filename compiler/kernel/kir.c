@@ -348,6 +348,13 @@ void kb_prefetch(Kernel *k, int buffer, Index at, int level) {
     append_access(k, STM_PREFETCH, ACCESS_SCALAR, buffer, at)->value = level;
 }
 
+void kb_product(Kernel *k, Product p) {
+    assert(k->buffers[p.c].written && p.n > 0);
+    Product *copy = NEW(k->arena, Product);
+    *copy = p;
+    append(k, STM_PRODUCT)->product = copy;
+}
+
 /* ---- the finished kernel ---- */
 
 static uint64_t text_hash(const char *text, size_t length) {

@@ -95,8 +95,13 @@ typedef enum {
     STM_ADD_TO,                /* memory at index += src; VECTOR, MASKED or SCALAR; a read, an add, a write */
     STM_OPAQUE,                /* the back end must forget what it knows of `buffer`'s address (keeps registers from spilling) */
     STM_PREFETCH,              /* buffer at index, into level `value` of the cache */
+    STM_PRODUCT,               /* a matrix product by the BLAS: `product` */
     STM_COUNT                  /* only while building: a note that waits for its statement */
 } StmKind;
+
+/* c[i][j] = sum over l < k of a[i][l] b[l][j], i < m, j < n; row-major, rows lda, ldb, ldc elements apart; a or b
+ * may be stored transposed. Its rounding is the library's own: --blas=openblas alone makes such statements. */
+typedef struct { int a, b, c; bool a_transposed, b_transposed; Index m, k; int64_t n, lda, ldb, ldc; } Product;
 
 typedef struct Stm Stm;
 struct Stm {
@@ -116,6 +121,7 @@ struct Stm {
     Index index, lanes;
     int64_t stride;
     int value;
+    const Product *product;
     const char *note;          /* a comment for readers above this statement, or NULL */
 };
 
@@ -161,6 +167,7 @@ void kb_store_lanes(Kernel *k, Access a, int buffer, Index at, Index lanes, int6
 void kb_add_to(Kernel *k, Access a, int buffer, Index at, Index lanes, Reg src);
 void kb_opaque(Kernel *k, int buffer);
 void kb_prefetch(Kernel *k, int buffer, Index at, int level);
+void kb_product(Kernel *k, Product p);
 void kernel_finish(Kernel *k);                    /* orders, verifies, hashes */
 void kernel_order(Kernel *k);                     /* kir_order.c: one order however it was built; constants once, at the start */
 

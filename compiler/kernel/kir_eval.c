@@ -219,6 +219,26 @@ static Lane run_scalar(const Eval *e, RunScalar s) {
     }
 }
 
+/* ---- matrix products ---- */
+
+static float matrix_element(Eval *e, int buffer, int64_t at) {
+    Stm s = { .buffer = buffer };
+    return read_element(e, &s, at).f;
+}
+
+static void do_product(Eval *e, const Product *p) {
+    int64_t m = index_value(e, &p->m), k = index_value(e, &p->k);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < p->n; j++) {
+            double sum = 0;
+            for (int64_t l = 0; l < k; l++)
+                sum += (double)matrix_element(e, p->a, p->a_transposed ? l * p->lda + i : i * p->lda + l) *
+                       matrix_element(e, p->b, p->b_transposed ? j * p->ldb + l : l * p->ldb + j);
+            Stm s = { .buffer = p->c };
+            write_element(e, &s, i * p->ldc + j, (Lane){ .f = (float)sum });
+        }
+}
+
 /* ---- statements ---- */
 
 static int64_t index_operation(Eval *e, const Stm *s) {
@@ -270,6 +290,7 @@ static void do_block(Eval *e, const Stm *s) {
         case STM_LOAD: do_load(e, s); break;
         case STM_STORE:
         case STM_ADD_TO: do_store(e, s); break;
+        case STM_PRODUCT: do_product(e, s->product); break;
         case STM_OPAQUE:
         case STM_PREFETCH:
         case STM_COUNT: break;

@@ -145,6 +145,27 @@ static void print_value(const Printer *p, const Stm *s) {
     }
 }
 
+static void print_matrix(const Printer *p, int buffer, int64_t row, bool transposed) {
+    if (p->names)
+        writer_text(p->out, p->k->buffers[buffer].name);
+    else
+        writer_printf(p->out, "b%d", buffer);
+    writer_printf(p->out, "/%lld%s", (long long)row, transposed ? "^T" : "");
+}
+
+static void print_product(const Printer *p, const Product *m) {
+    writer_text(p->out, "product ");
+    print_matrix(p, m->c, m->ldc, false);
+    writer_text(p->out, " = ");
+    print_matrix(p, m->a, m->lda, m->a_transposed);
+    writer_text(p->out, " * ");
+    print_matrix(p, m->b, m->ldb, m->b_transposed);
+    writer_text(p->out, " m ");
+    print_index(p, &m->m);
+    writer_printf(p->out, " n %lld k ", (long long)m->n);
+    print_index(p, &m->k);
+}
+
 static void print_stm(const Printer *p, const Stm *s) {
     switch (s->kind) {
     case STM_LOOP: print_loop(p, s); return;
@@ -167,6 +188,7 @@ static void print_stm(const Printer *p, const Stm *s) {
         writer_printf(p->out, "prefetch.%d ", s->value);
         print_memory(p, s);
         break;
+    case STM_PRODUCT: print_product(p, s->product); break;
     case STM_COUNT: break;
     default: print_value(p, s); break;
     }

@@ -177,6 +177,16 @@ static void check_store(Verifier *v, const Stm *s) {
         fail(v, "store to %s of a register of another type", b->name);
 }
 
+static void check_product(Verifier *v, const Product *p) {
+    index_range(v, &p->m);
+    index_range(v, &p->k);
+    for (int i = 0; i < 3; i++) {
+        int buffer = i == 0 ? p->a : i == 1 ? p->b : p->c;
+        if (buffer < 0 || buffer >= v->k->buffer_count || v->k->buffers[buffer].elem != ELEM_F32)
+            fail(v, "a matrix product needs buffers of floats");
+    }
+}
+
 /* ---- blocks ---- */
 
 static void check_block(Verifier *v, const Stm *s);
@@ -214,6 +224,7 @@ static void check_block(Verifier *v, const Stm *s) {
         case STM_ADD_TO: check_store(v, s); break;
         case STM_OPAQUE: check_memory(v, s, (Range){ 0, 0 }); break;
         case STM_PREFETCH: index_range(v, &s->index); break;
+        case STM_PRODUCT: check_product(v, s->product); break;
         case STM_COUNT: break;
         default: check_value(v, s); break;
         }

@@ -119,6 +119,10 @@ static void lower_group(Lower *l, const Group *g)
         lower_map(l, g);
         return;
     }
+    if (l->module->blas && is_linear(g->anchor)) {
+        lower_product(l, g);
+        return;
+    }
     for (int i = 0; i < COUNT(schedules); i++)
         if (schedules[i].op == g->anchor->op) {
             schedules[i].lower(l, g);
@@ -194,7 +198,7 @@ static void lower_entry(Module *m, EntryId entry, Graph *g)
     if (!g)
         return;
     Lower l = {.arena = m->arena, .module = m, .target = m->target, .math = m->math, .entry = entry};
-    l.grouping = m->grouping[entry] = pass_fuse(m->arena, g, m->target);
+    l.grouping = m->grouping[entry] = pass_fuse(m->arena, g, m->target, m->blas);
     grouping_verify(l.grouping);
     for (int i = 0; i < l.grouping->count; i++)
         lower_group(&l, l.grouping->groups[i]);
