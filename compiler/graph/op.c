@@ -12,7 +12,7 @@ const char *const table_text[TABLE_COUNT] = {
 };
 
 const char *const scalar_text[SCALAR_COUNT] = {
-    [SCALAR_BATCH] = "batch", [SCALAR_STEP] = "step", [SCALAR_LR] = "lr",
+    [SCALAR_BATCH] = "batch", [SCALAR_STEP] = "step", [SCALAR_LR] = "lr", [SCALAR_SMOOTHING] = "smoothing",
 };
 
 const char *const dtype_text[] = { [TYPE_F32] = "f32", [TYPE_I32] = "i32", [TYPE_U8] = "u8" };

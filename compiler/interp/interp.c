@@ -53,6 +53,7 @@ Interp *interp_new(const Program *p, bool use_double, size_t limit) {
     it->program = p;
     it->use_double = use_double;
     it->limit = limit ? limit : DEFAULT_LIMIT;
+    it->scalar[SCALAR_SMOOTHING] = p->recipe.smoothing;
     for (int t = 0; t < TABLE_COUNT; t++) {
         it->table[t] = interp_alloc(it, p->table_size[t], real_size(it));
         if (it->table[t])
@@ -204,6 +205,10 @@ void interp_set_step(Interp *it, uint64_t step) {
 
 void interp_set_lr(Interp *it, double lr) {
     it->scalar[SCALAR_LR] = lr;
+}
+
+void interp_set_smoothing(Interp *it, double smoothing) {
+    it->scalar[SCALAR_SMOOTHING] = smoothing;
 }
 
 void interp_set_seed(Interp *it, uint64_t seed) {

@@ -43,6 +43,7 @@ bool interp_set_input_double(Interp *it, int index, const double *data, int64_t 
 void interp_set_step(Interp *it, uint64_t step);
 void interp_set_lr(Interp *it, double lr);
 void interp_set_seed(Interp *it, uint64_t seed);
+void interp_set_smoothing(Interp *it, double smoothing);    /* the recipe's at first */
 
 /* Evaluates g for n images, then applies its effects. */
 bool interp_run(Interp *it, const Graph *g, int64_t n);
