@@ -64,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     AstFile *file = parse(arena, (const char *)data, size, diag);
     if (!diag_errors(diag))
         front_end(arena, file, diag);
+    syntax_parse_expression(arena, file->source, diag_new(arena, NULL));    /* as the value of -D */
     arena_destroy(arena);
     return 0;
 }

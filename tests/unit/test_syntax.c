@@ -93,7 +93,10 @@ static void canonical_files_stay(void **state) {
 /* The networks that ship keep their meaning, and their comments, when printed. */
 static void models_print_as_themselves(void **state) {
     (void)state;
-    static const char *const files[] = { "models/resnet18.snet" };
+    static const char *const files[] = {
+        "models/resnet18.snet", "models/resnet50.snet",   "models/smallnet.snet",
+        "models/vgg19.snet",    "models/rescalenet.snet", "compiler/prelude/prelude.snet",
+    };
     for (int i = 0; i < COUNT(files); i++) {
         Arena *a = arena_new(0);
         const char *error = NULL;
