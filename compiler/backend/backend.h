@@ -9,7 +9,8 @@
 #include "kernel/module.h"
 
 typedef struct {
-    const char *header;        /* name of the header to include; NULL: its text is repeated in the file */
+    const char *header;        /* name of the header to include: the API's functions are printed; NULL: neither */
+    bool api;                  /* the API's functions without a header, whose text the file repeats */
     const char *embed;         /* absolute path of a weights file to put into the object; NULL: none */
     const char *command;       /* for readers: how this file was made */
     bool main;                 /* a main function: of the training program when the module has a step, else of inference */

@@ -62,6 +62,8 @@ static void emit(Writer *out, const Module *m, const EmitOptions *o) {
         writer_text(out, "#include ");
         emit_c_string(out, o->header);
         writer_char(out, '\n');
+    } else if (o->api) {
+        emit_header(out, m);
     } else {
         writer_text(out, "#include <salun.h>\n");
     }

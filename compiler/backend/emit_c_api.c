@@ -93,7 +93,7 @@ static void print_main(Writer *out, const Module *m) {
 
 void emit_c_api(Writer *out, const Module *m, const EmitOptions *o) {
     const char *prefix = emit_prefix(m);
-    if (o->header) {
+    if (o->header || o->api) {
         writer_printf(out, life_text, prefix, call_names[CALL_CREATE], call_names[CALL_DESTROY], call_names[CALL_LOAD_FILE],
                       call_names[CALL_LOAD_MEMORY], call_names[CALL_PREPARE]);
         writer_printf(out, o->embed ? embedded_text : not_embedded_text, prefix);

@@ -269,7 +269,7 @@ static void print_program(Writer *out, const Module *m, const EmitOptions *o, in
     EmitPorts ports = emit_ports(m);
     const char *prefix = emit_prefix(m);
     bool train = m->entry[ENTRY_STEP].count > 0;
-    writer_printf(out, "\n%sconst SalunProgram %s_program = {\n    .abi = SALUN_ABI,\n", o->header ? "" : "static ", prefix);
+    writer_printf(out, "\n%sconst SalunProgram %s_program = {\n    .abi = SALUN_ABI,\n", o->header || o->api ? "" : "static ", prefix);
     print_cpu(out, m);
     writer_printf(out, "    .name = \"%s\", .numeric = \"%s\", .source = ", prefix, emit_numeric(m));
     emit_c_string(out, p->file ? p->file : "");

@@ -1,0 +1,90 @@
+/* compile.c - the stages in order; a stage that reported errors is the last one. */
+#include "compile.h"
+
+#include <string.h>
+#include <time.h>
+
+static double milliseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static void report_time(const Compilation *c, const char *stage, double start) {
+    if (c->o->time)
+        fprintf(stderr, "%-10s %8.2f ms\n", stage, milliseconds() - start);
+}
+
+static bool fail(Compilation *c, int code) {
+    c->code = code;
+    return false;
+}
+
+Compilation compilation_new(const Options *o) {
+    return (Compilation){ .arena = o->arena, .o = o, .diag = diag_new(o->arena, stderr) };
+}
+
+bool compile_parse(Compilation *c) {
+    double start = milliseconds();
+    const char *error = NULL;
+    SourceFile *source = source_read(c->arena, c->o->files[0], &error);
+    if (!source) {
+        options_fail(SALUN_BAD_INPUT, "%s: %s", c->o->files[0], error);
+        return fail(c, SALUN_BAD_INPUT);
+    }
+    c->tree = syntax_parse(c->arena, source, c->diag);
+    report_time(c, "parse", start);
+    return diag_errors(c->diag) == 0 || fail(c, SALUN_FAIL);
+}
+
+/* A network asked for by a name that the file does not declare is a mistake of the command, not of the file. */
+static bool is_declared(const Compilation *c) {
+    if (!c->o->build.network)
+        return true;
+    for (int i = 0; i < c->tree->declarations.count; i++) {
+        const AstNode *d = c->tree->declarations.items[i];
+        if ((d->kind == DECL_NETWORK && !strcmp(d->block.name.text, c->o->build.network)) ||
+            (d->kind == DECL_VARIANT && !strcmp(d->variant.name.text, c->o->build.network)) || d->kind == DECL_USE)
+            return true;
+    }
+    return false;
+}
+
+bool compile_build(Compilation *c, bool training) {
+    if (!c->tree && !compile_parse(c))
+        return false;
+    double start = milliseconds();
+    BuildOptions build = c->o->build;
+    build.training = training;
+    c->program = build_program(c->arena, c->tree, &build, c->diag);
+    report_time(c, "elaborate", start);
+    if (c->program && !diag_errors(c->diag))
+        return true;
+    return fail(c, is_declared(c) ? SALUN_FAIL : SALUN_BAD_INPUT);
+}
+
+bool compile_passes(Compilation *c, bool training) {
+    if (!compile_build(c, training))
+        return false;
+    double start = milliseconds();
+    passes_run(c->program, &c->o->pass);
+    report_time(c, "passes", start);
+    return true;
+}
+
+bool compile_module(Compilation *c, bool training) {
+    if (!compile_passes(c, training))
+        return false;
+    double start = milliseconds();
+    LowerOptions lower = { c->o->target, c->o->math, c->o->blas };
+    c->module = module_lower(c->arena, c->program, &lower);
+    report_time(c, "lower", start);
+    return true;
+}
+
+int compilation_end(Compilation *c) {
+    int errors = diag_errors(c->diag);
+    if (errors > 1)
+        fprintf(stderr, "%d errors\n", errors);
+    return c->code;
+}

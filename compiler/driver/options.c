@@ -1,0 +1,369 @@
+/* options.c - the table of options and commands, and reading a command line by it. */
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- commands ---- */
+
+enum { COMPILE = 1, INIT = 2, EVAL = 4, CHECK = 8, FMT = 16, TAPS = 32, EXPLAIN = 64 };
+enum { NETWORK = COMPILE | INIT | EVAL | CHECK | TAPS | EXPLAIN, LOWER = COMPILE | EXPLAIN, ALL = NETWORK | FMT };
+
+const Command commands[] = {
+    { "", COMPILE, "salunc [options] NET.snet -o OUTPUT",
+      "Compiles a network. What OUTPUT ends in decides: .c writes C and the header beside it, .h the header alone, .o an object\n"
+      "and its header, anything else an executable, by $CC (default cc) with $CFLAGS. --train makes the program that trains it.",
+      "  salunc models/resnet50.snet -o resnet50.c\n"
+      "  salunc models/resnet18.snet -D norm=batchnorm -D act=relu --batch 16 -o resnet18\n"
+      "  salunc --train models/smallnet.snet --batch 128 -o smallnet-train\n"
+      "  salunc models/smallnet.snet --embed-weights w.safetensors -o smallnet\n"
+      "  salunc models/smallnet.snet --emit=kernels --target=avx2\n", command_compile },
+    { "init", INIT, "salunc init [options] NET.snet -o WEIGHTS.safetensors",
+      "Writes initial weights, those that training would begin with.",
+      "  salunc init models/resnet18.snet --seed 1 -o w.safetensors\n", command_init },
+    { "eval", EVAL, "salunc eval [options] NET.snet --weights W --input X.npy --output Y.npy",
+      "Evaluates a network with the plain interpreter: slow, and what every compiled program is compared with.",
+      "  salunc eval models/smallnet.snet --weights w.safetensors --input x.npy --output y.npy --double\n"
+      "  salunc eval models/smallnet.snet --weights w.safetensors --input x.npy --labels l.npy --gradients g.safetensors\n", command_eval },
+    { "check", CHECK, "salunc check [options] NET.snet",
+      "Reports every error of a file, for inference and for training, and writes nothing.",
+      "  salunc check models/resnet18.snet\n"
+      "  salunc check models/rescalenet.snet --network Rescale101\n", command_check },
+    { "fmt", FMT, "salunc fmt [--check | -i] FILE.snet...",
+      "Prints files in the canonical style; -i rewrites them, --check names those that differ.",
+      "  salunc fmt -i models/*.snet\n", command_fmt },
+    { "taps", TAPS, "salunc taps [options] NET.snet",
+      "Lists the places of a network that --place and variants can change: name, shape, what stands there.",
+      "  salunc taps models/resnet18.snet -D act=relu\n", command_taps },
+    { "explain", EXPLAIN, "salunc explain [options] NET.snet",
+      "Says what was fused, what was not and why, how much memory traffic that saves, FLOPs, schedules and memory.",
+      "  salunc explain models/resnet50.snet --target=avx512\n"
+      "  salunc explain --train models/resnet18.snet --batch 128\n", command_explain },
+};
+const int command_count = COUNT(commands);
+
+/* ---- options ---- */
+
+typedef enum {
+    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_MATH, OPT_BLAS, OPT_EMBED,
+    OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
+    OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
+} OptionId;
+
+typedef struct {
+    OptionId id;
+    const char *name, *letter;         /* "--batch", "-D"; either may be NULL */
+    const char *value;                 /* what it takes, NULL: nothing */
+    unsigned commands;
+    const char *help;
+} OptionRow;
+
+static const OptionRow rows[] = {
+    { OPT_OUTPUT,      NULL,              "-o", "FILE",         COMPILE | INIT,  "what to write" },
+    { OPT_TRAIN,       "--train",         NULL, NULL,           LOWER,           "the program that trains the network, by its `train` section" },
+    { OPT_BATCH,       "--batch",         NULL, "N",            NETWORK,         "images per call at most (default 1; training: the recipe's)" },
+    { OPT_DEFINE,      "--define",        "-D", "NAME=EXPR",    NETWORK,         "an option of the network, -D norm=batchnorm" },
+    { OPT_PLACE,       "--place",         NULL, "PATTERN=LAYER", NETWORK,        "another layer at these taps; += inserts behind them" },
+    { OPT_NETWORK,     "--network",       NULL, "NAME",         NETWORK,         "the network or variant of the file" },
+    { OPT_DIM,         "--dim",           NULL, "NAME=SIZE",    NETWORK,         "the size of a dimension that the file leaves open" },
+    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512 or native (default: this processor)" },
+    { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
+    { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
+    { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
+    { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot or c and stop" },
+    { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1: all (default)" },
+    { OPT_PASS_LIMIT,  "--pass-limit",    NULL, "N",            LOWER,           "only the first N passes, for bisecting" },
+    { OPT_DUMP,        "--dump",          NULL, "PASS",         LOWER,           "print the graphs after a pass, `all` after each" },
+    { OPT_LIST_PASSES, "--list-passes",   NULL, NULL,           LOWER,           "the passes in order, and stop" },
+    { OPT_TIME,        "--time",          NULL, NULL,           LOWER,           "milliseconds of every stage" },
+    { OPT_SEED,        "--seed",          NULL, "S",            INIT,            "of the random numbers (default 1)" },
+    { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         EVAL,            "parameters and states, .safetensors" },
+    { OPT_INPUT,       "--input",         NULL, "[NAME=]FILE",  EVAL,            "images, .npy of float32, or of uint8 through `preprocess`" },
+    { OPT_RESULT,      "--output",        "-o", "[NAME=]FILE",  EVAL,            "where the network's output goes, .npy of float32" },
+    { OPT_DOUBLE,      "--double",        NULL, NULL,           EVAL,            "compute in double" },
+    { OPT_LABELS,      "--labels",        NULL, "FILE",         EVAL,            "classes, .npy of integers; for --gradients" },
+    { OPT_GRADIENTS,   "--gradients",     NULL, "FILE",         EVAL,            "write the gradients of the mean loss by every parameter" },
+    { OPT_IN_PLACE,    "--in-place",      "-i", NULL,           FMT,             "rewrite the files" },
+    { OPT_CHECK,       "--check",         NULL, NULL,           FMT,             "name the files that are not in the canonical style" },
+    { OPT_HELP,        "--help",          "-h", NULL,           ALL,             "this text" },
+    { OPT_VERSION,     "--version",       NULL, NULL,           ALL,             "the compiler's version" },
+};
+
+int options_fail(int code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("salunc: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    return code;
+}
+
+/* ---- help ---- */
+
+static void print_rows(const Command *c) {
+    for (int i = 0; i < COUNT(rows); i++) {
+        if (!(rows[i].commands & c->bit))
+            continue;
+        char text[64];
+        snprintf(text, sizeof text, "%s%s%s%s%s", rows[i].letter ? rows[i].letter : "", rows[i].letter && rows[i].name ? ", " : "",
+                 rows[i].name ? rows[i].name : "", rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
+        printf("  %-26s %s\n", text, rows[i].help);
+    }
+}
+
+static void print_help(const Command *c) {
+    printf("usage: %s\n%s\n\noptions:\n", c->usage, c->help);
+    print_rows(c);
+    if (!c->name[0]) {
+        printf("\ncommands, each with a --help of its own:\n");
+        for (int i = 1; i < command_count; i++)
+            printf("  %s\n", commands[i].usage);
+    }
+    printf("\nexamples:\n%s", c->examples);
+    printf("\nexit codes: 0 done; 1 the network is wrong; 2 usage, a missing or broken file; 4 memory or disk full\n");
+}
+
+/* ---- values ---- */
+
+static int bad_value(const OptionRow *row, const char *value, const char *what) {
+    return options_fail(SALUN_BAD_INPUT, "%s %s: %s", row->name ? row->name : row->letter, value, what);
+}
+
+static bool parse_count(const char *text, int64_t low, int64_t *value) {
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    *value = v;
+    return !errno && end != text && !*end && v >= low;
+}
+
+static bool parse_setting(Options *o, const char *text, Setting *s) {
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || !equals[1])
+        return false;
+    *s = (Setting){ arena_strndup(o->arena, text, (size_t)(equals - text)), arena_strdup(o->arena, equals + 1) };
+    return true;
+}
+
+/* One of the words of a list; -1 after a message with the nearest one. */
+static int parse_word(const OptionRow *row, const char *value, const char *const *words, int count) {
+    Writer *w;
+    for (int i = 0; i < count; i++)
+        if (!strcmp(words[i], value))
+            return i;
+    const char *near = nearest(value, words, count);
+    Arena *scratch = arena_new(0);
+    w = writer_new(scratch);
+    for (int i = 0; i < count; i++)
+        writer_printf(w, i + 1 == count && i ? " or %s" : i ? ", %s" : "%s", words[i]);
+    if (near)
+        options_fail(SALUN_BAD_INPUT, "%s %s: there is no such; did you mean %s?", row->name, value, near);
+    else
+        options_fail(SALUN_BAD_INPUT, "%s %s: there is no such; %s", row->name, value, w->data);
+    arena_destroy(scratch);
+    return -1;
+}
+
+static int set_target(Options *o, const OptionRow *row, const char *value) {
+    int count;
+    const Target *list = target_list(&count);
+    const char *names[16];
+    for (int i = 0; i < count && i < COUNT(names) - 1; i++)
+        names[i] = list[i].name;
+    names[count] = "native";
+    if (parse_word(row, value, names, count + 1) < 0)
+        return SALUN_BAD_INPUT;
+    o->target = target_find(value);
+    return 0;
+}
+
+static int set_emit(Options *o, const OptionRow *row, const char *value) {
+    static const char *const forms[] = { "tree", "graph", "groups", "kernels", "plan", "dot", "c" };
+    o->emit = value;
+    return parse_word(row, value, forms, COUNT(forms)) < 0 ? SALUN_BAD_INPUT : 0;
+}
+
+static int set_number(Options *o, const OptionRow *row, const char *value) {
+    int64_t number;
+    if (!parse_count(value, row->id == OPT_BATCH, &number) || (row->id != OPT_SEED && number > 1000000))
+        return bad_value(row, value, row->id == OPT_BATCH ? "a number from 1 to 1000000 is needed" : "a whole number is needed");
+    if (row->id == OPT_BATCH)
+        o->build.batch = number;
+    else if (row->id == OPT_SEED)
+        o->seed = (uint64_t)number;
+    else if (row->id == OPT_LEVEL)
+        o->pass.level = (int)number;
+    else
+        o->pass.limit = (int)number;
+    return 0;
+}
+
+static int set_setting(Options *o, const OptionRow *row, const char *value) {
+    Setting s;
+    if (row->id == OPT_PLACE) {
+        if (!strchr(value, '=') || value[0] == '=')
+            return bad_value(row, value, "PATTERN=LAYER or PATTERN+=LAYER is needed");
+        ARENA_PUSH(o->arena, o->place, o->build.place_count, o->place_cap, value);
+        return 0;
+    }
+    if (!parse_setting(o, value, &s))
+        return bad_value(row, value, row->id == OPT_DIM ? "NAME=SIZE is needed" : "NAME=EXPRESSION is needed");
+    if (row->id == OPT_DIM)
+        ARENA_PUSH(o->arena, o->dim, o->build.dim_count, o->dim_cap, s);
+    else
+        ARENA_PUSH(o->arena, o->define, o->build.define_count, o->define_cap, s);
+    return 0;
+}
+
+static int set_dump(Options *o, const OptionRow *row, const char *value) {
+    if (!passes_known(value))
+        return bad_value(row, value, "there is no such pass; --list-passes prints them");
+    ARENA_PUSH(o->arena, o->dump, o->pass.dump_count, o->dump_cap, value);
+    return 0;
+}
+
+static int set_choice(Options *o, const OptionRow *row, const char *value) {
+    static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" };
+    int i = parse_word(row, value, row->id == OPT_MATH ? math : blas, 2);
+    if (i < 0)
+        return SALUN_BAD_INPUT;
+    if (row->id == OPT_MATH)
+        o->math = i ? MATH_STRICT : MATH_FAST;
+    else
+        o->blas = i == 1;
+    return 0;
+}
+
+static int apply(Options *o, const OptionRow *row, const char *value, bool *done) {
+    switch (row->id) {
+    case OPT_OUTPUT: o->output = value; return 0;
+    case OPT_TRAIN: o->train = true; return 0;
+    case OPT_BATCH: case OPT_SEED: case OPT_LEVEL: case OPT_PASS_LIMIT: return set_number(o, row, value);
+    case OPT_DEFINE: case OPT_DIM: case OPT_PLACE: return set_setting(o, row, value);
+    case OPT_NETWORK: o->build.network = value; return 0;
+    case OPT_TARGET: return set_target(o, row, value);
+    case OPT_MATH: case OPT_BLAS: return set_choice(o, row, value);
+    case OPT_EMBED: o->embed = value; return 0;
+    case OPT_EMIT: return set_emit(o, row, value);
+    case OPT_DUMP: return set_dump(o, row, value);
+    case OPT_TIME: o->time = o->pass.time = true; return 0;
+    case OPT_WEIGHTS: o->weights = value; return 0;
+    case OPT_INPUT: ARENA_PUSH(o->arena, o->inputs, o->input_count, o->input_cap, value); return 0;
+    case OPT_RESULT: ARENA_PUSH(o->arena, o->outputs, o->output_count, o->output_cap, value); return 0;
+    case OPT_DOUBLE: o->use_double = true; return 0;
+    case OPT_LABELS: o->labels = value; return 0;
+    case OPT_GRADIENTS: o->gradients = value; return 0;
+    case OPT_IN_PLACE: o->in_place = true; return 0;
+    case OPT_CHECK: o->check_only = true; return 0;
+    case OPT_LIST_PASSES: passes_list(stdout); break;
+    case OPT_HELP: print_help(o->command); break;
+    case OPT_VERSION: printf("salunc %s\n", SALUN_VERSION); break;
+    }
+    *done = true;
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int unknown(const Options *o, const char *arg) {
+    const char *names[COUNT(rows)], *equals = strchr(arg, '=');
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(equals && equals - arg < 60 ? equals - arg : 60), arg);
+    for (int i = 0; i < COUNT(rows); i++)
+        names[i] = rows[i].commands & o->command->bit ? rows[i].name : NULL;
+    const char *near = nearest(name, names, COUNT(names));
+    for (int i = 0; i < COUNT(rows); i++)
+        if (rows[i].name && !strcmp(rows[i].name, name))
+            return options_fail(SALUN_BAD_INPUT, "%s is not an option of `%s`; --help lists them", name, o->command->usage);
+    if (near)
+        return options_fail(SALUN_BAD_INPUT, "unknown option %s; did you mean %s?", name, near);
+    return options_fail(SALUN_BAD_INPUT, "unknown option %s; --help lists them", name);
+}
+
+/* The row that an argument names, and the value that is part of it: --batch=8, -Dnorm=salu, -O0. */
+static const OptionRow *find_row(const Options *o, const char *arg, const char **value) {
+    *value = NULL;
+    for (int i = 0; i < COUNT(rows); i++) {
+        const OptionRow *r = &rows[i];
+        if (!(r->commands & o->command->bit))
+            continue;
+        size_t length = r->name ? strlen(r->name) : 0;
+        if (r->name && !strcmp(arg, r->name))
+            return r;
+        if (r->name && r->value && !strncmp(arg, r->name, length) && arg[length] == '=') {
+            *value = arg + length + 1;
+            return r;
+        }
+        if (r->letter && !strncmp(arg, r->letter, 2) && (!arg[2] || r->value)) {
+            *value = arg[2] ? arg + 2 : NULL;
+            return r;
+        }
+    }
+    return NULL;
+}
+
+static const Command *find_command(const char *arg) {
+    for (int i = 1; arg && i < command_count; i++)
+        if (!strcmp(arg, commands[i].name))
+            return &commands[i];
+    return NULL;
+}
+
+static int parse_option(Options *o, char **argv, int argc, int *at, bool *done) {
+    const char *value, *arg = argv[*at];
+    const OptionRow *row = find_row(o, arg, &value);
+    if (!row)
+        return unknown(o, arg);
+    if (row->value && !value) {
+        if (*at + 1 >= argc)
+            return options_fail(SALUN_BAD_INPUT, "%s needs %s", arg, row->value);
+        value = argv[++*at];
+    }
+    return apply(o, row, value, done);
+}
+
+static const char *join(Arena *a, int argc, char **argv) {
+    Writer *w = writer_new(a);
+    writer_text(w, "salunc");
+    for (int i = 1; i < argc; i++)
+        writer_printf(w, " %s", argv[i]);
+    return w->data;
+}
+
+int options_parse(Options *o, int argc, char **argv, bool *done) {
+    o->command = find_command(argc > 1 ? argv[1] : NULL);
+    int at = o->command ? 2 : 1;
+    if (!o->command)
+        o->command = &commands[0];
+    o->line = join(o->arena, argc, argv);
+    o->build = BUILD_DEFAULTS;
+    o->target = target_find("native");
+    o->pass = (PassOptions){ .level = 1, .limit = -1, .verify = true };
+    o->seed = 1;
+    for (bool words = false; at < argc && !*done; at++) {
+        if (!words && !strcmp(argv[at], "--")) {
+            words = true;
+        } else if (!words && argv[at][0] == '-' && argv[at][1]) {
+            int code = parse_option(o, argv, argc, &at, done);
+            if (code)
+                return code;
+        } else {
+            ARENA_PUSH(o->arena, o->files, o->file_count, o->file_cap, argv[at]);
+        }
+    }
+    o->build.define = o->define;
+    o->build.place = o->place;
+    o->build.dim = o->dim;
+    o->pass.dump = o->dump;
+    if (*done)
+        return 0;
+    if (!o->file_count)
+        return options_fail(SALUN_BAD_INPUT, "no file; usage: %s", o->command->usage);
+    if (o->file_count > 1 && o->command->bit != FMT)
+        return options_fail(SALUN_BAD_INPUT, "one file at a time: %s and %s", o->files[0], o->files[1]);
+    return 0;
+}

@@ -1,0 +1,143 @@
+/* toolchain.c - running the system's C compiler on a generated file, and finding the runtime to link with.
+ *
+ * The runtime is found from where salunc itself stands: PREFIX/bin/salunc with PREFIX/include and PREFIX/lib, wherever
+ * PREFIX was moved to; in a build folder beside it. $CC is the compiler (default cc), $CFLAGS go behind the project's flags. */
+#include "compile.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct { Arena *arena; const char **words; int count, capacity; } Words;
+
+static void add(Words *c, const char *word) {
+    ARENA_PUSH(c->arena, c->words, c->count, c->capacity, word);
+}
+
+/* The words of a text, parted by blanks. */
+static void add_words(Words *c, const char *text) {
+    while (text && *text) {
+        text += strspn(text, " \t\n");
+        size_t length = strcspn(text, " \t\n");
+        if (length)
+            add(c, arena_strndup(c->arena, text, length));
+        text += length;
+    }
+}
+
+/* ---- where the runtime is ---- */
+
+/* The folder of this program, without a trailing slash. */
+static const char *own_folder(Arena *a) {
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0)
+        return NULL;
+    path[length] = 0;
+    char *slash = strrchr(path, '/');
+    return slash ? arena_strndup(a, path, (size_t)(slash - path)) : NULL;
+}
+
+static const char *find_file(Arena *a, const char *folder, const char *const *places, int count, const char *name) {
+    for (int i = 0; i < count; i++) {
+        const char *place = places[i][0] == '/' ? places[i] : arena_printf(a, "%s/../%s", folder, places[i]);
+        if (access(arena_printf(a, "%s/%s", place, name), R_OK) == 0)
+            return place;
+    }
+    return NULL;
+}
+
+static int add_runtime(Words *c, BuildKind kind, const char **include) {
+    static const char *const include_places[] = { SALUN_INCLUDEDIR, SALUN_SOURCE_INCLUDE };
+    static const char *const lib_places[] = { SALUN_LIBDIR, "lib" };
+    static const char *const libraries[][4] = {
+        [BUILD_OBJECT] = { NULL }, [BUILD_INFERENCE] = { "salun-app", "salun-picture", "salun", NULL },
+        [BUILD_TRAINING] = { "salun-train", "salun", NULL },
+    };
+    const char *folder = own_folder(c->arena);
+    *include = folder ? find_file(c->arena, folder, include_places, COUNT(include_places), "salun.h") : NULL;
+    if (!*include)
+        return options_fail(SALUN_FAIL, "salun.h was not found from %s: the installation is incomplete", folder ? folder : "salunc");
+    for (int i = 0; libraries[kind][i]; i++) {
+        const char *name = arena_printf(c->arena, "lib%s.a", libraries[kind][i]);
+        const char *place = find_file(c->arena, folder, lib_places, COUNT(lib_places), name);
+        if (!place)
+            return options_fail(SALUN_FAIL, "%s was not found from %s: the installation is incomplete", name, folder);
+        add(c, arena_printf(c->arena, "%s/%s", place, name));
+    }
+    return 0;
+}
+
+/* ---- running it ---- */
+
+static int run(const Words *c) {
+    pid_t child = fork();
+    if (child < 0)
+        return options_fail(SALUN_FAIL, "%s cannot be started: %s", c->words[0], strerror(errno));
+    if (child == 0) {
+        execvp(c->words[0], (char *const *)c->words);
+        fprintf(stderr, "salunc: %s cannot be started: %s ($CC names another compiler)\n", c->words[0], strerror(errno));
+        _exit(127);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return options_fail(SALUN_FAIL, "%s: %s", c->words[0], strerror(errno));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        return SALUN_BAD_INPUT;
+    return options_fail(SALUN_FAIL, "%s failed", c->words[0]);
+}
+
+static Words command_line(Arena *a, const char *source, const char *object, BuildKind kind, bool blas, int *code) {
+    Words libraries = { .arena = a }, c = { .arena = a };
+    const char *include = NULL, *cc = getenv("CC");
+    *code = add_runtime(&libraries, kind, &include);
+    if (*code)
+        return c;
+    add_words(&c, cc && cc[strspn(cc, " \t")] ? cc : "cc");
+    add_words(&c, "-O3 -ffp-contract=off");
+    add_words(&c, getenv("CFLAGS"));
+    add(&c, arena_printf(a, "-I%s", include));
+    if (kind == BUILD_OBJECT)
+        add(&c, "-c");
+    add(&c, "-o");
+    add(&c, object);
+    add(&c, source);
+    for (int i = 0; i < libraries.count; i++)
+        add(&c, libraries.words[i]);
+    if (kind != BUILD_OBJECT) {
+        add_words(&c, kind == BUILD_TRAINING ? "-lz" : "-lpng -ljpeg");
+        add_words(&c, blas ? "-lopenblas -lm -pthread" : "-lm -pthread");
+        add_words(&c, SALUN_LINK_FLAGS);
+    }
+    add(&c, NULL);
+    return c;
+}
+
+/* Compiles in a folder of its own; the result is renamed to its place when it is whole. */
+int toolchain_build(Arena *a, const Writer *text, const char *output, BuildKind kind, bool blas) {
+    const char *temporary = getenv("TMPDIR");
+    char *folder = arena_printf(a, "%s/salunc-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
+    if (!mkdtemp(folder))
+        return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
+    const char *name = strrchr(output, '/') ? strrchr(output, '/') + 1 : output;
+    const char *source = arena_printf(a, "%s/%s.c", folder, name), *part = arena_printf(a, "%s.part", output);
+    int code = output_write(source, text->data, text->length);
+    if (!code) {
+        Words c = command_line(a, source, part, kind, blas, &code);
+        if (!code)
+            code = run(&c);
+        if (!code && rename(part, output))
+            code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
+        if (code)
+            unlink(part);
+    }
+    unlink(source);
+    rmdir(folder);
+    return code;
+}
