@@ -401,6 +401,7 @@ static Graph *elaborate(Builder *b, bool training, const AstNode *section) {
     b->names = table_new(b->arena);
     b->declared = table_new(b->arena);
     b->streams = table_new(b->arena);
+    b->dims = table_new(b->arena);
     b->user->lets = table_new(b->arena);
     b->prelude->lets = table_new(b->arena);
     b->prefix = b->tap = "";
@@ -464,6 +465,7 @@ Program *build_program(Arena *arena, const AstFile *tree, const BuildOptions *op
     b->prefix = b->tap = "";
     b->program->file = tree->source->name;
     b->taps = table_new(arena);
+    b->dims = table_new(arena);
     int before = diag_errors(diag);
     if (before || !build_all(b, tree))
         return NULL;

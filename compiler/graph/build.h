@@ -15,7 +15,8 @@
 enum {
     BUILD_MAX_BLOCKS = 64,              /* blocks called inside one another */
     BUILD_MAX_DEPTH = 1000,             /* expressions and statements evaluated inside one another */
-    BUILD_MAX_STEPS = 2000000,          /* expressions evaluated in one elaboration */
+    BUILD_MAX_STEPS = 1000000,          /* expressions evaluated in one elaboration */
+    BUILD_MAX_REPORTS = 1000,           /* errors met, those of further turns of a loop included */
     BUILD_MAX_NODES = 100000,           /* of one graph */
     BUILD_MAX_NAME = 400                /* bytes of a tap */
 };

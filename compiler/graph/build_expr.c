@@ -48,6 +48,8 @@ void build_error(Builder *b, Span at, const char *fmt, ...) {
     else
         diag_error(b->diag, at, "%s", text);
     show_trace(b, from);
+    if (++b->reports >= BUILD_MAX_REPORTS)
+        b->stopped = true;
 }
 
 bool build_stopped(Builder *b) {

@@ -138,22 +138,27 @@ static bool builtin_value(Builder *b, const char *name, Span at, Value *out) {
     return true;
 }
 
+static const Value *read_dim(Builder *b, const Setting *dim) {
+    const char *label = arena_printf(b->arena, "--dim %s", dim->name), *what = arena_printf(b->arena, "the size %s", dim->name);
+    SourceFile *source = source_from_text(b->arena, label, dim->text, strlen(dim->text));
+    const AstNode *e = syntax_parse_expression(b->arena, source, b->diag);
+    Value *v = NEW(b->arena, Value);
+    int64_t size;
+    *v = value_bad();
+    table_set(b->dims, dim->name, v);
+    if (e && value_want_integer(b, build_eval(b, e), e->span, what, 1, 1 << 24, &size))
+        *v = value_number((double)size);
+    return v;
+}
+
 static bool dim_value(Builder *b, const char *name, Value *out) {
-    for (int i = b->options->dim_count - 1; i >= 0; i--) {
-        if (strcmp(b->options->dim[i].name, name) != 0)
-            continue;
-        const char *label = arena_printf(b->arena, "--dim %s", name);
-        const char *text = b->options->dim[i].text;
-        const AstNode *e = syntax_parse_expression(b->arena, source_from_text(b->arena, label, text, strlen(text)), b->diag);
-        int64_t size;
-        *out = e ? build_eval(b, e) : value_bad();
-        if (e && value_want_integer(b, *out, e->span, arena_printf(b->arena, "the size %s", name), 1, 1 << 24, &size))
-            *out = value_number((double)size);
-        else
-            *out = value_bad();
-        return true;
-    }
-    return false;
+    const Value *known = table_get(b->dims, name);
+    for (int i = b->options->dim_count - 1; i >= 0 && !known; i--)
+        if (strcmp(b->options->dim[i].name, name) == 0)
+            known = read_dim(b, &b->options->dim[i]);
+    if (known)
+        *out = *known;
+    return known != NULL;
 }
 
 /* ---- unknown names ---- */
@@ -210,7 +215,8 @@ static void unknown_name(Builder *b, const char *name, Span at, bool callee) {
         diag_help(b->diag, "it is bound only inside its `for`");
     } else {
         build_error(b, at, callee ? "unknown layer or block `%s`" : "unknown name `%s`", name);
-        diag_did_you_mean(b->diag, nearest_name(b, name));
+        if (!b->diag->silent)
+            diag_did_you_mean(b->diag, nearest_name(b, name));
     }
 }
 

@@ -157,7 +157,7 @@ struct Builder {
     const AstNode *network;             /* DECL_NETWORK */
     const AstNode **variants;           /* from the network outwards: the last is what was asked for */
     int variant_count;
-    const char **texts;                 /* parsed -D, --place and --dim texts, by position */
+    Table *dims;                        /* of --dim: name -> Value, of this elaboration */
 
     Graph *graph;
     bool training;
@@ -175,7 +175,7 @@ struct Builder {
     int placement_count, placement_capacity;
     int placing;                        /* inside of what a placement put there */
 
-    int depth, blocks, formula_steps;
+    int depth, blocks, formula_steps, reports;
     int64_t steps;
     bool stopped;                       /* a bound was exceeded, or there were too many errors */
 };
