@@ -377,6 +377,8 @@ void print_expr(Printer *p, const AstNode *e) {
         p->pos = e->span.begin + 1;
     Bracket outer = print_open(p, '(', p->file ? skip(p, p->pos, "(") : 0);
     print_bare(p, e);
+    if (p->file && p->pos >= span_end(e->span))
+        p->pos = span_end(e->span) - 1;         /* a leaf, whose span is that of the parentheses */
     print_close(p, ')', outer);
     if (p->file)
         p->pos = span_end(e->span);

@@ -4,6 +4,7 @@
 #ifndef SALUN_SYNTAX_BUILD_H
 #define SALUN_SYNTAX_BUILD_H
 
+#include "support/table.h"
 #include "syntax/parse.h"
 
 typedef struct Inputs {         /* what stands in the parentheses of a block or network */
@@ -31,6 +32,18 @@ ArmList ast_arms(Parse *p, ArmList list, AstNode *condition, Body body, Span at)
 
 Name ast_name_at(Parse *p, Span at);
 Body ast_body(AstList lines, Span at);
+
+/* What the functions below are made with: a node without children, children taken over (their depth), and the
+ * check of the result. Then names that may stand only once in a list, and the contents of a string. */
+AstNode *ast_node(Parse *p, AstKind kind, Span at);
+void ast_adopt(AstNode *n, const AstNode *child);
+void ast_adopt_all(AstNode *n, AstList list);
+void ast_adopt_args(AstNode *n, ArgList args);
+void ast_adopt_label(AstNode *n, const Label *label);
+AstNode *ast_finish(Parse *p, AstNode *n);
+void ast_declare_once(Parse *p, Table *seen, Name name);
+void ast_check_arg_names(Parse *p, ArgList args);
+const char *ast_string_contents(Parse *p, Span at);
 
 /* expressions */
 AstNode *ast_bad(Parse *p, Span at);

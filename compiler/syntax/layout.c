@@ -122,11 +122,15 @@ static const char *declaration_at(const Parse *p, uint32_t offset) {
     return NULL;
 }
 
-/* `as {` at the end of a line: the label was forgotten, and the brace opens a body. */
-static void forget_label(Parse *p) {
+/* `as {` or `as name{` at the end of a line: the brace was meant to open a body. */
+static void open_body_instead(Parse *p) {
     Token *brace = &p->tokens[p->count - 1];
-    diag_error(p->diag, token_span(p, brace), "expected a label after `as`");
     brace->kind = '{';
+    if (brace[-1].kind != AS) {
+        diag_error(p->diag, token_span(p, brace), "a body's `{` has white space before it; this one belongs to the label");
+        return;
+    }
+    diag_error(p->diag, token_span(p, brace), "expected a label after `as`");
     brace[-1] = *brace;
     p->count--;
     p->brackets[p->bracket_count - 1]--;
@@ -141,7 +145,7 @@ void layout_newline(Parse *p, uint32_t begin, uint32_t end) {
     }
     Token *t = innermost(p);
     if (t && t->kind == LABEL_OPEN && t == &p->tokens[p->count - 1])
-        forget_label(p);
+        open_body_instead(p);
     while ((t = innermost(p)) && t->kind == LABEL_OPEN)
         close_down_to(p, p->bracket_count - 1, begin);
     if (layout_in_brackets(p) && (begins_with(p, end, "return") || begins_with(p, end, "for"))) {

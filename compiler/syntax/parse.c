@@ -94,7 +94,8 @@ static Expected expected_texts(Parse *p, const char *const *names, int count) {
         const char *name = names[i];
         bool told = (value && is_one_of(name, values, COUNT(values))) ||
                     (operator && is_one_of(name, operators, COUNT(operators))) || !strcmp(name, "resync") ||
-                    ((statement || declaration) && is_one_of(name, words, COUNT(words)));
+                    ((statement || declaration) && is_one_of(name, words, COUNT(words))) || !strcmp(name, "{ ") ||
+                    (!strcmp(name, "a label") && is_one_of("'{'", names, count));
         if (told)
             continue;
         size_t length = strlen(name);
@@ -108,10 +109,18 @@ static Expected expected_texts(Parse *p, const char *const *names, int count) {
     return e;
 }
 
+/* Whether a line ends before the token; layout.c leaves no END before a `}`. */
+static bool ends_line(const Parse *p, const Token *t) {
+    if (t->kind != '}' || t == p->tokens)
+        return t->kind == END && p->source->text[t->begin] != ';';
+    uint32_t from = t[-1].begin + t[-1].length;
+    return memchr(p->source->text + from, '\n', t->begin - from) != NULL;
+}
+
 static const char *token_text(Parse *p, const Token *t) {
     if (t->kind == 0)
         return "the end of the file";
-    if (t->kind == END && p->source->text[t->begin] != ';')
+    if (ends_line(p, t))
         return "the end of the line";
     if (t->kind == STRING)
         return "a string";
@@ -178,6 +187,8 @@ static void help_line(Parse *p, const Token *t, const Token *before, const Token
         diag_help(p->diag, "put the pipe in parentheses");
     else if (t->kind == ':' && (first->kind == FOR || first->kind == IF))
         diag_help(p->diag, "what belongs to it stands in { }");
+    else if (t->open >= 0 && p->tokens[t->open].kind == LABEL_OPEN)
+        diag_help(p->diag, "this belongs to the label; a body's `{` has white space before it");
     else if (text_is(p, before, "let"))
         diag_help(p->diag, "inside { } a value is named by `name = ...` alone");
     else if (text_is(p, before, "elif") || text_is(p, before, "elseif"))
@@ -201,7 +212,7 @@ void parse_report(Parse *p, const char *const *names, int count) {
     if (already_explained(p, t))
         return;
     Span at = token_span(p, t);
-    if (t->kind == 0 || t->kind == END)             /* behind what stands before, not on the next line */
+    if (t->kind == 0 || ends_line(p, t))            /* behind what stands before, not on the next line */
         at = span_at(p, before < t ? before->begin + before->length : t->begin, 0);
     if (is_word(t) && is_one_of("a name", names, count) && !is_one_of("a number", names, count)) {
         diag_error(p->diag, at, "%s is a word of the language and cannot be a name", token_text(p, t));

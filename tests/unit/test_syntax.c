@@ -124,6 +124,8 @@ static void printing_is_canonical(void **state) {
               "block f(x) {  # c\n  y = x        # one\n  zz = x       # two\n  return (x +  # in\n          y)\n}\n");
     prints_as("network N(x: f32[N],\n  y: f32[N]; k = 1) {\n x = f(x,\n y)\n |> g\n if x { }\n}",
               "network N(x: f32[N],\n          y: f32[N]; k = 1) {\n  x = f(x,\n        y)\n    |> g\n  if x { }\n}\n");
+    prints_as("block f(x) {\n y = x |> (h) # q\n z = ((x))\n w = -((x)) - (1,\n ((2)))\n}",
+              "block f(x) {\n  y = x |> (h)  # q\n  z = (x)\n  w = -(x) - (1,\n              (2))\n}\n");
     prints_as("train N { epochs 3; seed 1 }\ntrain M {\nepochs 3; group \"a\" { lr = 1 }\n}",
               "train N { epochs 3; seed 1 }\ntrain M {\n  epochs 3\n  group  \"a\" { lr = 1 }\n}\n");
 }
@@ -331,6 +333,8 @@ static void errors_in_statements(void **state) {
               "`{` stands at the end of the line");
     COMPLAINS("block f(x) {\n for i in x as {\n y = i\n }\n return\n}", 2, "expected a label after `as`",
               "`return` needs a value");
+    COMPLAINS("block f(x) {\n for i in x as l{\n y = i\n }\n z = f(x) as\n}", 2, "has white space before it",
+              "expected a label, found the end of the line");
     COMPLAINS("block f(x) {\n x += 1\n + 2\n // c\n if x:\n while x { }\n}", 5, "write `name = name + ...`",
               "a line goes on inside", "comments start with `#`", "stands in { }", "there is no while");
     COMPLAINS("block f(x) {\n x = (1,\n}\nblock g(x) { return x + }", 2, "2:6: error: this `(` is never closed", "4:25");
