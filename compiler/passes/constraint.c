@@ -3,6 +3,7 @@
 #include "passes/passes.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 
 double constraint_value(const Constraint *c, double raw) {
@@ -34,4 +35,14 @@ const Expr *constraint_expr(ExprPool *p, const Constraint *c, const Expr *raw) {
     else
         grown = expr_make(p, EXPR_MUL, expr_const(p, c->hi - c->lo), expr_make(p, EXPR_SIGMOID, raw, NULL, NULL), NULL);
     return expr_make(p, EXPR_ADD, expr_const(p, c->lo), grown, NULL);
+}
+
+const Expr *constraint_rounded(ExprPool *p, const Constraint *c, const Expr *value) {
+    if (c->kind == CONSTRAINT_GREATER || c->kind == CONSTRAINT_BETWEEN) {
+        float least = c->lo == 0 ? FLT_MIN : nextafterf((float)c->lo, INFINITY);
+        value = expr_make(p, EXPR_MAX, expr_const(p, least), value, NULL);
+    }
+    if (c->kind == CONSTRAINT_BETWEEN)
+        value = expr_make(p, EXPR_MIN, expr_const(p, nextafterf((float)c->hi, -INFINITY)), value, NULL);
+    return value;
 }

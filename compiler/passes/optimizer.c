@@ -88,7 +88,7 @@ static Node *with_momentum(const Update *u, const ParamRun *run, Node *d) {
 /* c(r'), zero in the padding, where raw is zero but c need not be */
 static Node *constrained_values(Graph *g, const ParamRun *run, Node *raw) {
     ExprPool *p = g->exprs;
-    const Expr *value = constraint_expr(p, &run->constraint, expr_input(p, 0));
+    const Expr *value = constraint_rounded(p, &run->constraint, constraint_expr(p, &run->constraint, expr_input(p, 0)));
     if (run->used == run->stride)
         return map_of(g, value, &raw, 1);
     const Expr *inside = make(LT, expr_coord(p, 1), expr_const(p, (double)run->used));

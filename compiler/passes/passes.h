@@ -65,4 +65,6 @@ ParamRun *param_runs(Program *p, int *count);
 double constraint_value(const Constraint *c, double raw);
 double constraint_raw(const Constraint *c, double value);             /* its inverse; for `>= lo` the root that is not negative */
 const Expr *constraint_expr(ExprPool *p, const Constraint *c, const Expr *raw);   /* c(raw) */
+/* A value that float32 rounded onto an open end of its range, moved to the nearest float inside; NaN stays. */
+const Expr *constraint_rounded(ExprPool *p, const Constraint *c, const Expr *value);
 #endif
