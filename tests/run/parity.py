@@ -15,7 +15,7 @@ from lib import GOLDENS, MODELS, QUICK, Failure, compile_net, end, note, require
 COMPARE = os.path.join(GOLDENS, "compare.py")
 UNPACK = os.path.join(GOLDENS, "unpack.py")
 FOLDER = work("parity")
-STILL = {"rescalenet.snet": ["dropout=0", "channel_dropout=0"]}
+STILL = {"rescalenet": ["dropout=0", "channel_dropout=0"]}
 
 
 def compare(what, got, expect):
@@ -60,15 +60,11 @@ def check_run(case, base, program, n, step):
         compare("states", f"{stem}.w.safetensors", expect)
 
 
-# The goldens are computed without dropout.
-STILL = {"rescalenet.snet": ["-D", "dropout=0", "-D", "channel_dropout=0"]}
-
-
 def check_case(case, model, options, runs, batch, extra, label, batches):
     base = os.path.join(FOLDER, case)
-    net = os.path.join(MODELS, model)
+    net = os.path.join(MODELS, model + ".snet")
     given = [part for option in [*options.split(), *STILL.get(model, [])] for part in ("-D", option)]
-    arguments = [*given, *STILL.get(model, []), *extra, "--batch", batch]
+    arguments = [*given, *extra, "--batch", batch]
     program = None
     with test(f"{label} compiles"):
         program = compile_net(net, f"{base}.infer", *arguments)
