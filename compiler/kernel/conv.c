@@ -306,7 +306,7 @@ static void walk_rows(Walk *s, int i) {
     ConvNest *c = s->c;
     const TapDim *d = &c->p->dim[i];
     int outer = s->combination;
-    if (i == c->p->dims - 1) {
+    if (i == c->p->dims - 1 || i == MAX_SPATIAL - 1) {
         for (int phase = 0; phase < d->phases; phase++) {
             s->combination = outer * d->phases + phase;
             row_tiles(s, phase);
