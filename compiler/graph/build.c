@@ -421,7 +421,7 @@ static Graph *elaborate(Builder *b, bool training, const AstNode *section) {
 static void choose_batch(Builder *b, const AstNode *section) {
     Program *p = b->program;
     const BuildOptions *o = b->options;
-    p->batch = o->batch > 0 ? o->batch : o->training && p->recipe.batch ? p->recipe.batch : 1;
+    p->batch = o->batch > 0 ? o->batch : (o->training || o->check) && p->recipe.batch ? p->recipe.batch : 1;
     if (o->training && !o->check && section && o->batch <= 0 && p->recipe.batch == 0 && !diag_errors(b->diag)) {
         build_error(b, section->train.network.span, "the batch size is not known: this section names no `data`");
         diag_help(b->diag, "give it with --batch 128");
