@@ -114,7 +114,7 @@ static bool ends_line(const Parse *p, const Token *t) {
     if (t->kind != '}' || t == p->tokens)
         return t->kind == END && p->source->text[t->begin] != ';';
     uint32_t from = t[-1].begin + t[-1].length;
-    return memchr(p->source->text + from, '\n', t->begin - from) != NULL;
+    return from < t->begin && memchr(p->source->text + from, '\n', t->begin - from);
 }
 
 static const char *token_text(Parse *p, const Token *t) {
