@@ -23,6 +23,12 @@ Index conv_block(const ConvNest *c, int slot) {
     return index_plus(index_scale(c->panel, c->p->slots), slot);
 }
 
+Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel) {
+    if (p->block_step && p->block_panels > 1)
+        panel = index_var(kb_index(k, "group", INDEX_DIV, panel, index_const(p->block_panels)));
+    return index_plus(index_scale(panel, p->block_step), p->block_base);
+}
+
 static Reg *accumulator(const ConvNest *c, int slot, int pixel) {
     return &c->acc[slot * MAX_TILE_PIXELS + pixel];
 }
@@ -235,7 +241,7 @@ static Index tile_data(const Walk *s, Index first) {
     const ConvNest *c = s->c;
     const ConvPlan *p = c->p;
     Index x = index_scale(c->image, p->x_image);
-    x = index_add(x, index_scale(index_plus(index_scale(c->panel, p->block_step), p->block_base), p->x_unit));
+    x = index_add(x, index_scale(c->first, p->x_unit));
     for (int i = 0; i < p->dims; i++) {
         const TapPhase *f = s->phase[i];
         Index at = index_plus(index_scale(i == p->dims - 1 ? first : s->q[i], f->si), f->off);
@@ -346,7 +352,7 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
     conv_zero(c, pixels);
     Tile t = { pixels, (1u << pixels) - 1, p->x_image };
     Index x = index_scale(first, p->x_image), w = index_scale(c->panel, p->panel_floats);
-    x = index_add(x, index_scale(index_plus(index_scale(c->panel, p->block_step), p->block_base), p->x_unit));
+    x = index_add(x, index_scale(c->first, p->x_unit));
     if (p->blocks > 1) {
         Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
         x = index_add(x, index_scale(block, p->x_unit));
@@ -428,6 +434,7 @@ static void build(ConvNest *c, const Group *g) {
         if (p->parts == 1)
             part = zero();
     }
+    c->first = conv_first_unit(k, p, c->panel);
     body_start(c->body);
     for (int v = 0; v < p->slots && !p->plain; v++)
         body_channels(c->body, v, conv_block(c, v));

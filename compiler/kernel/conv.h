@@ -49,7 +49,7 @@ typedef struct {
     int64_t x_dim[MAX_SPATIAL];
     int64_t lanes;             /* input channels of one block */
     int64_t blocks;            /* input blocks that a panel reads */
-    int64_t block_base, block_step;            /* its first: block_base + panel * block_step */
+    int64_t block_base, block_step, block_panels;  /* its first: block_base + panel / block_panels * block_step */
     /* tiles and tasks */
     int width, slots;          /* W; V */
     int pixels;                /* P */
@@ -79,11 +79,13 @@ typedef struct {
     Body *body;
     int x, w, stage;           /* buffers */
     Index image, panel;
+    Index first;               /* input unit that the panel begins with */
     Reg *acc;                  /* [slot][pixel] */
 } ConvNest;
 void conv_points(ConvNest *c, Index row_begin, Index row_end);
 void conv_zero(ConvNest *c, int pixels);
 Index conv_block(const ConvNest *c, int slot);                 /* channel block of a slot */
+Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel);  /* emits what it takes to know `first` */
 
 /* pack.c: appends the call that packs p's weights; the temporary that holds them. */
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p);

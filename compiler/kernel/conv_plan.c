@@ -3,7 +3,6 @@
 #include "kernel/conv.h"
 
 #include <assert.h>
-#include <string.h>
 
 enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8 };
 
@@ -93,33 +92,39 @@ static void panel_units(const ConvPlan *p, int slots, int64_t panel, int64_t *fi
     *end = ceil_div(in_hi, unit);
 }
 
-/* Sets lanes, blocks, block_base, block_step for panels of `slots` blocks. Where the units that panels need
- * do not lie at equal steps in equal number, every panel reads all. */
-static void plan_inputs(ConvPlan *p, int slots) {
-    int64_t panels = ceil_div(ceil_div(p->out_channels, p->width), slots);
-    int64_t first, end, second, second_end;
+/* Whether panels read equal numbers of units and their first ones lie at equal steps, `together` panels at a time. */
+static bool even_units(ConvPlan *p, int slots, int64_t panels, int64_t together) {
+    int64_t first, end, at, at_end;
     panel_units(p, slots, 0, &first, &end);
-    int64_t count = end - first, step = 0;
-    bool even = true;
-    if (panels > 1) {
-        panel_units(p, slots, 1, &second, &second_end);
-        step = second - first;
-    }
-    for (int64_t i = 0; i < panels && even; i++) {
-        panel_units(p, slots, i, &second, &second_end);
-        even = second == first + i * step && second_end - second == count;
-    }
-    if (!even) {
-        first = step = 0;
-        count = is_blocked(p->x) ? ceil_div(p->in_channels, p->width) : p->in_channels;
-    }
     p->block_base = first;
-    p->block_step = step;
+    p->block_step = 0;
+    p->block_panels = together;
+    for (int64_t i = 0; i < panels; i++) {
+        panel_units(p, slots, i, &at, &at_end);
+        if (i == together)
+            p->block_step = at - first;
+        if (at != first + i / together * p->block_step || at_end - at != end - first)
+            return false;
+    }
+    p->blocks = end - first;
+    return true;
+}
+
+/* Sets lanes, blocks, block_base, block_step, block_panels for panels of `slots` blocks. Where the units that
+ * panels need follow no simple rule, every panel reads all. */
+static void plan_inputs(ConvPlan *p, int slots) {
+    int64_t channels = (int64_t)slots * p->width, panels = ceil_div(ceil_div(p->out_channels, p->width), slots);
+    int64_t together = p->group_out % channels == 0 ? p->group_out / channels : 1;
     bool plain = !is_blocked(p->x);
-    p->blocks = plain ? 1 : count;
-    p->lanes = plain ? count : p->in_channels < p->width ? p->in_channels : p->width;
+    if (!even_units(p, slots, panels, 1) && !even_units(p, slots, panels, together)) {
+        p->block_base = p->block_step = 0;
+        p->blocks = plain ? p->in_channels : ceil_div(p->in_channels, p->width);
+    }
+    p->lanes = plain ? p->blocks : min64(p->in_channels, p->width);
+    if (plain)
+        p->blocks = 1;
     if (p->depthwise) {
-        p->blocks = p->lanes = 1;
+        p->blocks = p->lanes = p->block_panels = 1;
         p->block_base = 0;
         p->block_step = slots;
     }
@@ -368,6 +373,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
     ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
+    assert(!is_blocked(p.x) || p.x->channel == 1);
     int64_t in = p.x->shape.dim[1], out = a->shape.dim[1];
     assert(a->shape.batched && "a convolution over something without a batch");
     p.images = a->shape.dim[0];

@@ -44,8 +44,7 @@ static void sum_point(ConvNest *c, const Index *at) {
     int opened = 1;
     Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
     Index x = open_taps(c, at, tap, &opened);
-    Index first = index_plus(index_scale(c->panel, p->block_step), p->block_base);
-    x = index_add(x, index_add(index_scale(c->image, p->x_image), index_scale(index_add(first, block), p->x_unit)));
+    x = index_add(x, index_add(index_scale(c->image, p->x_image), index_scale(index_add(c->first, block), p->x_unit)));
     Index w = index_scale(block, taps);
     for (int i = 0, inner = (int)taps; i < p->dims; i++) {
         inner /= (int)p->window->kernel[i];

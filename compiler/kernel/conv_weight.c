@@ -9,6 +9,8 @@
  * Scratch: [tap][lane][V * W]. */
 #include "kernel/lower.h"
 
+#include <assert.h>
+
 enum { CHUNK = 8, STRIP_PIXELS = 128, MAX_LANES = 8, MAX_SLOTS = 4 };
 
 typedef struct {
@@ -23,7 +25,7 @@ typedef struct {
     int64_t x_pixels, dy_pixels, taps;
     int64_t images, in_channels, out_channels, group_in, group_out;
     int64_t unit_lanes;                    /* input channels of a unit */
-    int64_t units, unit_base, unit_step;   /* units of a panel, the first of them */
+    int64_t units, unit_base, unit_step, unit_panels;  /* of a panel: count; the first is base + panel / panels * step */
     int64_t panels;
     int64_t strip_images, strip_rows;
     bool chunked;                          /* a chunk's sums are kept apart from the total */
@@ -45,22 +47,30 @@ static void panel_units(const Weight *s, int slots, int64_t panel, int64_t *firs
     *end = ceil_div((hi / s->group_out + 1) * s->group_in, s->unit_lanes);
 }
 
-static void plan_units(Weight *s) {
-    int64_t first, end, at, at_end, all = ceil_div(s->in_channels, s->unit_lanes);
+/* Whether panels need equal numbers of units and their first ones lie at equal steps, `together` panels at a time. */
+static bool even_units(Weight *s, int64_t together) {
+    int64_t first, end, at, at_end;
     panel_units(s, s->slots, 0, &first, &end);
     s->unit_base = first;
     s->units = end - first;
     s->unit_step = 0;
-    for (int64_t i = 1; i < s->panels; i++) {
+    s->unit_panels = together;
+    for (int64_t i = 0; i < s->panels; i++) {
         panel_units(s, s->slots, i, &at, &at_end);
-        if (i == 1)
+        if (i == together)
             s->unit_step = at - first;
-        if (at != first + i * s->unit_step || at_end - at != s->units) {
-            s->unit_base = s->unit_step = 0;
-            s->units = all;
-            return;
-        }
+        if (at != first + i / together * s->unit_step || at_end - at != s->units)
+            return false;
     }
+    return true;
+}
+
+static void plan_units(Weight *s) {
+    int64_t channels = (int64_t)s->slots * s->width;
+    if (even_units(s, 1) || even_units(s, s->group_out % channels ? 1 : s->group_out / channels))
+        return;
+    s->unit_base = s->unit_step = 0;
+    s->units = ceil_div(s->in_channels, s->unit_lanes);
 }
 
 static int divisor(int64_t of, int limit) {
@@ -80,7 +90,8 @@ static void plan_tile(Weight *s) {
     while (s->lanes > 1 && 2 * s->lanes + 2 > registers)
         s->lanes = divisor(s->unit_lanes, s->lanes - 1);
     s->slots = 1;
-    for (int v = 2; v <= MAX_SLOTS && !s->depthwise; v++)
+    bool grouped = s->win->groups > 1;         /* a panel that spans groups multiplies by zeros */
+    for (int v = 2; v <= MAX_SLOTS && !s->depthwise && !(grouped && v * s->width > s->group_out); v++)
         if (blocks % v == 0 && v * s->lanes + v <= registers && (v == 2 || v * s->lanes <= 24))
             s->slots = v;
     s->panels = blocks / s->slots;
@@ -97,6 +108,7 @@ static void plan(Weight *s) {
     s->group_in = s->in_channels / s->win->groups;
     s->group_out = s->out_channels / s->win->groups;
     s->x_blocked = value_info(s->x)->layout == LAYOUT_BLOCKED;
+    assert(!s->x_blocked || s->x->channel == 1);
     s->dy_blocked = value_info(s->dy)->layout == LAYOUT_BLOCKED;
     s->depthwise = s->group_in == 1 && s->group_out == 1 && s->in_channels > 1 && s->x_blocked && s->dy_blocked;
     s->dims = s->win->spatial;
@@ -110,7 +122,7 @@ static void plan(Weight *s) {
     }
     plan_tile(s);
     if (s->depthwise) {
-        s->units = s->unit_step = 1;
+        s->units = s->unit_step = s->unit_panels = 1;
     } else {
         plan_units(s);
     }
@@ -310,14 +322,17 @@ static void write_groups(Weight *s) {
 
 static void build(Weight *s) {
     Kernel *k = s->k;
+    Index local = zero();
     s->panel = index_var(VAR_TASK);
-    s->unit = index_plus(index_scale(s->panel, s->unit_step), s->unit_base);
     if (s->units > 1) {
         s->panel = index_var(kb_index(k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(s->units)));
-        Index local = index_var(kb_index(k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(s->units)));
-        s->unit = index_add(index_plus(index_scale(s->panel, s->unit_step), s->unit_base), local);
-        s->unit = index_var(kb_index(k, "unit", INDEX_AFFINE, s->unit, zero()));
+        local = index_var(kb_index(k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(s->units)));
     }
+    Index group = s->panel;
+    if (s->unit_step && s->unit_panels > 1)
+        group = index_var(kb_index(k, "group", INDEX_DIV, s->panel, index_const(s->unit_panels)));
+    s->unit = index_add(index_plus(index_scale(group, s->unit_step), s->unit_base), local);
+    s->unit = index_var(kb_index(k, "unit", INDEX_AFFINE, s->unit, zero()));
     for (int v = 0; v < s->slots; v++)
         for (int p = 0; p < s->lanes; p++)
             s->acc[v][p] = kb_reg(k, ELEM_F32, true);

@@ -95,7 +95,7 @@ static void clear_panel(Pack *s) {
 /* Block and lane of an input channel among those that the task's panel reads. */
 static void input_place(Pack *s, Index in, Index *block, Index *lane) {
     const ConvPlan *p = s->p;
-    Index first = index_plus(index_scale(index_var(VAR_TASK), p->block_step), p->block_base);
+    Index first = conv_first_unit(s->k, p, index_var(VAR_TASK));
     *block = *lane = zero();
     if (p->depthwise)
         return;

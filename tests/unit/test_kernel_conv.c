@@ -277,6 +277,8 @@ static void test_groups(void **state) {
     each_op((Case){ .batch = 2, .n = 1, .channels = 19, .out = 19, .groups = 19, SQUARE(7, 3, 2, 1, 1) });
     each_op((Case){ .batch = 1, .n = 1, .channels = 5, .out = 20, .groups = 5, .plain = true, SQUARE(6, 3, 1, 1, 1) });
     each_op((Case){ .batch = 1, .n = 1, .channels = 64, .out = 32, .groups = 2, SQUARE(6, 1, 1, 1, 0) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 96, .out = 192, .groups = 3, SQUARE(4, 3, 1, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 96, .out = 96, .groups = 2, .plain = true, SQUARE(3, 3, 1, 1, 1) });
 }
 
 static void test_unusual_windows(void **state) {
