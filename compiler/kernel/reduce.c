@@ -156,11 +156,12 @@ static void reduce_task(Reduce *r)
     store_result(r);
 }
 
-/* The vectors' axis: the channels of a blocked operand, else the last axis. */
+/* The vectors' axis: the channels of a blocked operand or result, else the last axis. */
 static void choose_axis(Reduce *r)
 {
+    bool blocked_result = value_info(r->y)->layout == LAYOUT_BLOCKED && !reduced(r, r->y->channel);
     r->blocked = value_info(r->x)->layout == LAYOUT_BLOCKED;
-    r->axis = r->blocked ? r->x->channel : r->x->shape.rank - 1;
+    r->axis = r->blocked || blocked_result ? r->y->channel : r->x->shape.rank - 1;
     assert(r->axis > 0 || !r->x->shape.batched);
     r->blocks = ceil_div(r->x->shape.dim[r->axis], r->width);
     r->axis_kept = !reduced(r, r->axis);
