@@ -30,6 +30,7 @@ parity release 1200 tests/run/parity.py
 random release 900 tests/run/random_nets.py
 activations release 900 tests/run/activations.py
 names release 300 tests/run/names.py
+docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
 kill release 600 tests/run/kill.sh
 hostile sanitize 900 tests/run/hostile.py
@@ -38,7 +39,7 @@ digits release 600 tests/run/digits.sh
 command release 600 tests/run/command.sh
 LIST
 }
-quick_suites="layers style unit lit parity random activations names bits api"
+quick_suites="layers style unit lit parity random activations names docs bits api"
 
 usage() {
     sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$0"
