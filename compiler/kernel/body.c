@@ -52,14 +52,12 @@ struct Body {
 
 /* ---- the space ---- */
 
-static bool in_blocks(const Group *g)
-{
+static bool in_blocks(const Group *g) {
     return g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
 }
 
 /* Whether a MAP asks for its coordinate along one of these axes (a bit mask). */
-static bool uses_coord(const Expr *e, unsigned axes)
-{
+static bool uses_coord(const Expr *e, unsigned axes) {
     if (e->op == EXPR_COORD)
         return axes >> e->index & 1;
     if (e->coord_limit == 0)
@@ -71,8 +69,7 @@ static bool uses_coord(const Expr *e, unsigned axes)
 }
 
 /* Whether x walks along all of the axes (bit mask) or along none of them. */
-static bool all_or_none(const Node *x, const Shape *space, unsigned axes)
-{
+static bool all_or_none(const Node *x, const Shape *space, unsigned axes) {
     bool all = true, none = true;
     for (int i = 0; i < space->rank; i++) {
         if (!(axes >> i & 1) || space->dim[i] == 1)
@@ -84,8 +81,7 @@ static bool all_or_none(const Node *x, const Shape *space, unsigned axes)
     return all || none;
 }
 
-static unsigned walked_axes(const Group *g)
-{
+static unsigned walked_axes(const Group *g) {
     unsigned axes = 0;
     for (int i = g->space.batched ? 1 : 0; i < g->space.rank; i++)
         if (!(in_blocks(g) && i == g->channel))
@@ -94,8 +90,7 @@ static unsigned walked_axes(const Group *g)
 }
 
 /* The walked axes must be neighbours in memory, and the last must not be skipped for having size 1. */
-static bool contiguous(const Group *g, unsigned axes)
-{
+static bool contiguous(const Group *g, unsigned axes) {
     int last = -1, first = -1;
     for (int i = 0; i < g->space.rank; i++) {
         if (!(axes >> i & 1) || g->space.dim[i] == 1)
@@ -110,8 +105,7 @@ static bool contiguous(const Group *g, unsigned axes)
 }
 
 /* A group input that only the anchor reads is the schedule's business. */
-static bool read_by_body(const Group *g, const Node *x)
-{
+static bool read_by_body(const Group *g, const Node *x) {
     for (int m = 0; m < g->map_count; m++)
         for (int i = 0; i < g->maps[m]->arity; i++)
             if (g->maps[m]->in[i] == x)
@@ -122,8 +116,7 @@ static bool read_by_body(const Group *g, const Node *x)
     return false;
 }
 
-bool body_flat(const Group *g)
-{
+bool body_flat(const Group *g) {
     unsigned axes = walked_axes(g);
     if (!contiguous(g, axes))
         return false;
@@ -136,16 +129,14 @@ bool body_flat(const Group *g)
     return true;
 }
 
-static int64_t flat_extent(const Group *g)
-{
+static int64_t flat_extent(const Group *g) {
     int64_t count = 1;
     for (int i = g->space.batched ? 1 : 0; i < g->space.rank; i++)
         count *= g->space.dim[i];
     return count;
 }
 
-static void find_axis(Body *b)
-{
+static void find_axis(Body *b) {
     const Shape *s = &b->g->space;
     b->blocked = in_blocks(b->g);
     b->axis = b->blocked ? b->g->channel : s->rank - 1;
@@ -159,48 +150,41 @@ static void find_axis(Body *b)
 
 /* ---- sources ---- */
 
-static bool only_axis(const Node *x, int axis)
-{
+static bool only_axis(const Node *x, int axis) {
     for (int i = 0; i < x->shape.rank; i++)
         if (i != axis && x->shape.dim[i] > 1)
             return false;
     return !x->shape.batched;
 }
 
-static int source_level(const Body *b, const Node *x)
-{
+static int source_level(const Body *b, const Node *x) {
     if (x->op == OP_FILL || x->op == OP_SCALAR || (!x->shape.batched && shape_count(&x->shape) == 1))
         return LEVEL_TASK;
     return b->blocked && only_axis(x, b->axis) ? LEVEL_CHANNEL : LEVEL_POINT;
 }
 
-static const char *buffer_name(Body *b, const Node *n, const char *role, int i)
-{
+static const char *buffer_name(Body *b, const Node *n, const char *role, int i) {
     return n->op == OP_TENSOR ? arena_printf(b->l->arena, "p%d", i) : arena_printf(b->l->arena, "%s%d", role, i);
 }
 
-static const char *buffer_text(Body *b, const Node *n)
-{
+static const char *buffer_text(Body *b, const Node *n) {
     const char *layout = value_info(n)->layout == LAYOUT_BLOCKED ? ", blocked" : "";
     const char *name = n->op == OP_TENSOR ? n->attr.tensor->name : n->tap;
     return arena_printf(b->l->arena, "%s%s%s%s", shape_text(b->l->arena, n->type, &n->shape), layout, name[0] ? " of " : "", name);
 }
 
-static Reg *new_regs(Body *b)
-{
+static Reg *new_regs(Body *b) {
     Reg *r = NEW_ARRAY(b->l->arena, Reg, b->slots);
     for (int i = 0; i < b->slots; i++)
         r[i] = NO_REG;
     return r;
 }
 
-static void add_source(Body *b, Node *x, int buffer)
-{
+static void add_source(Body *b, Node *x, int buffer) {
     b->sources[b->source_count++] = (Source){x, source_level(b, x), buffer, new_regs(b)};
 }
 
-static Source *find_source(Body *b, const Node *x)
-{
+static Source *find_source(Body *b, const Node *x) {
     for (int i = 0; i < b->source_count; i++)
         if (b->sources[i].node == x)
             return &b->sources[i];
@@ -209,8 +193,7 @@ static Source *find_source(Body *b, const Node *x)
 
 static Elem elem_of(const Node *n) { return n->type == TYPE_F32 ? ELEM_F32 : ELEM_I32; }
 
-static void declare_sources(Body *b)
-{
+static void declare_sources(Body *b) {
     const Group *g = b->g;
     int limit = g->input_count;
     for (int m = 0; m < g->map_count; m++)
@@ -231,8 +214,7 @@ static void declare_sources(Body *b)
         }
 }
 
-static void declare_outputs(Body *b)
-{
+static void declare_outputs(Body *b) {
     const Group *g = b->g;
     b->out_buffer = NEW_ARRAY(b->l->arena, int, g->output_count + 1);
     for (int i = 0; i < g->output_count; i++) {
@@ -243,8 +225,7 @@ static void declare_outputs(Body *b)
 
 /* ---- expressions ---- */
 
-static Term *find_term(MapTerms *m, const Expr *e)
-{
+static Term *find_term(MapTerms *m, const Expr *e) {
     int low = 0, high = m->count - 1;
     while (low < high) {
         int mid = (low + high) / 2;
@@ -257,16 +238,14 @@ static Term *find_term(MapTerms *m, const Expr *e)
     return &m->terms[low];
 }
 
-static int member_index(const Body *b, const Node *x)
-{
+static int member_index(const Body *b, const Node *x) {
     for (int i = 0; i < b->g->map_count; i++)
         if (b->g->maps[i] == x)
             return i;
     return -1;
 }
 
-static int term_level(Body *b, MapTerms *m, const Expr *e)
-{
+static int term_level(Body *b, MapTerms *m, const Expr *e) {
     if (e->op == EXPR_CONST)
         return LEVEL_TASK;
     if (e->op == EXPR_COORD)
@@ -283,8 +262,7 @@ static int term_level(Body *b, MapTerms *m, const Expr *e)
     return level;
 }
 
-static int uses_of(const MapTerms *m, const Expr *e)
-{
+static int uses_of(const MapTerms *m, const Expr *e) {
     int uses = 0;
     for (int i = 0; i < m->count; i++)
         for (int k = 0; k < expr_info[m->terms[i].e->op].args; k++)
@@ -293,8 +271,7 @@ static int uses_of(const MapTerms *m, const Expr *e)
 }
 
 /* ADD and SUB with a product that nothing else reads become one fma. Which argument of `e`, or -1. */
-static int fma_argument(MapTerms *m, const Expr *e)
-{
+static int fma_argument(MapTerms *m, const Expr *e) {
     if (e->op != EXPR_ADD && e->op != EXPR_SUB)
         return -1;
     for (int i = 1; i >= 0; i--)
@@ -304,8 +281,7 @@ static int fma_argument(MapTerms *m, const Expr *e)
     return -1;
 }
 
-static void build_terms(Body *b, int map)
-{
+static void build_terms(Body *b, int map) {
     MapTerms *m = &b->maps[map];
     m->map = b->g->maps[map];
     const Expr **nodes = expr_nodes(b->l->arena, m->map->attr.expr, &m->count);
@@ -324,24 +300,21 @@ static void build_terms(Body *b, int map)
 
 static int slot_of(const Term *t, int slot) { return t->level == LEVEL_TASK ? 0 : slot; }
 
-static Reg as_float(Body *b, const Term *t, int slot)
-{
+static Reg as_float(Body *b, const Term *t, int slot) {
     Reg r = t->reg[slot_of(t, slot)];
     if (!t->is_mask[slot_of(t, slot)])
         return r;
     return kb_op(b->k, KOP_SELECT, r, kb_const(b->k, 1, true), kb_const(b->k, 0, true));
 }
 
-static Reg as_mask(Body *b, const Term *t, int slot)
-{
+static Reg as_mask(Body *b, const Term *t, int slot) {
     Reg r = t->reg[slot_of(t, slot)];
     if (t->is_mask[slot_of(t, slot)])
         return r;
     return kb_op(b->k, KOP_MNOT, kb_op(b->k, KOP_FEQ, r, kb_const(b->k, 0, true), NO_REG), NO_REG, NO_REG);
 }
 
-static Reg source_value(Body *b, const Node *x, int slot)
-{
+static Reg source_value(Body *b, const Node *x, int slot) {
     Source *s = find_source(b, x);
     if (s)
         return s->reg[s->level == LEVEL_TASK ? 0 : slot];
@@ -349,14 +322,12 @@ static Reg source_value(Body *b, const Node *x, int slot)
     return member >= 0 ? b->value[member] : b->anchor;
 }
 
-static Reg splat_index(Body *b, Index i)
-{
+static Reg splat_index(Body *b, Index i) {
     Reg number = kb_op(b->k, KOP_I2F, kb_from_index(b->k, i), NO_REG, NO_REG);
     return kb_op(b->k, KOP_SPLAT, number, NO_REG, NO_REG);
 }
 
-static Reg coordinate(Body *b, int axis, const Index *at, Index block)
-{
+static Reg coordinate(Body *b, int axis, const Index *at, Index block) {
     if (axis != b->axis)
         return splat_index(b, at[axis]);
     Reg lane = kb_op(b->k, KOP_I2F, kb_iota(b->k), NO_REG, NO_REG);
@@ -370,13 +341,11 @@ static const Direct direct[] = {
     {EXPR_LT, KOP_FLT}, {EXPR_LE, KOP_FLE}, {EXPR_EQ, KOP_FEQ},
 };
 
-static bool gives_mask(ExprOp op)
-{
+static bool gives_mask(ExprOp op) {
     return op == EXPR_LT || op == EXPR_LE || op == EXPR_EQ || op == EXPR_AND || op == EXPR_OR || op == EXPR_NOT;
 }
 
-static Reg emit_logic(Body *b, MapTerms *m, const Expr *e, int slot)
-{
+static Reg emit_logic(Body *b, MapTerms *m, const Expr *e, int slot) {
     Reg x = as_mask(b, find_term(m, e->arg[0]), slot);
     if (e->op == EXPR_NOT)
         return kb_op(b->k, KOP_MNOT, x, NO_REG, NO_REG);
@@ -384,21 +353,18 @@ static Reg emit_logic(Body *b, MapTerms *m, const Expr *e, int slot)
     return kb_op(b->k, e->op == EXPR_AND ? KOP_MAND : KOP_MOR, x, y, NO_REG);
 }
 
-static Reg term_reg(Body *b, MapTerms *m, const Expr *e, int slot)
-{
+static Reg term_reg(Body *b, MapTerms *m, const Expr *e, int slot) {
     return as_float(b, find_term(m, e), slot);
 }
 
-static Reg emit_fma(Body *b, MapTerms *m, const Expr *e, int product, int slot)
-{
+static Reg emit_fma(Body *b, MapTerms *m, const Expr *e, int product, int slot) {
     const Expr *p = e->arg[product];
     Reg x = term_reg(b, m, p->arg[0], slot), y = term_reg(b, m, p->arg[1], slot);
     Reg z = term_reg(b, m, e->arg[1 - product], slot);
     return kb_op(b->k, e->op == EXPR_SUB ? KOP_FNMA : KOP_FMA, x, y, z);
 }
 
-static Reg emit_operator(Body *b, MapTerms *m, const Expr *e, int slot)
-{
+static Reg emit_operator(Body *b, MapTerms *m, const Expr *e, int slot) {
     Kernel *k = b->k;
     int product = fma_argument(m, e);
     if (product >= 0)
@@ -419,8 +385,7 @@ static Reg emit_operator(Body *b, MapTerms *m, const Expr *e, int slot)
     return math_op(k, e->op, x, y);
 }
 
-static void emit_term(Body *b, MapTerms *m, Term *t, int slot, const Index *at, Index block)
-{
+static void emit_term(Body *b, MapTerms *m, Term *t, int slot, const Index *at, Index block) {
     const Expr *e = t->e;
     t->is_mask[slot] = false;
     if (t->fused)
@@ -436,8 +401,7 @@ static void emit_term(Body *b, MapTerms *m, Term *t, int slot, const Index *at, 
     t->is_mask[slot] = e->op < EXPR_OP_COUNT && gives_mask(e->op);
 }
 
-static void emit_level(Body *b, int level, int slot, const Index *at, Index block)
-{
+static void emit_level(Body *b, int level, int slot, const Index *at, Index block) {
     for (int i = 0; i < b->g->map_count; i++) {
         MapTerms *m = &b->maps[i];
         for (int t = 0; t < m->count; t++)
@@ -451,8 +415,7 @@ static void emit_level(Body *b, int level, int slot, const Index *at, Index bloc
 /* ---- loads and stores ---- */
 
 /* The element that lane 0 of this vector reads, in x's own layout. */
-static Index element_index(Body *b, const Node *x, const Index *at, Index block)
-{
+static Index element_index(Body *b, const Node *x, const Index *at, Index block) {
     if (value_info(x)->layout == LAYOUT_BLOCKED)
         return value_index(x, b->width, at, block);
     Index copy[MAX_RANK];
@@ -468,8 +431,7 @@ static Index element_index(Body *b, const Node *x, const Index *at, Index block)
     return plain_index(x, copy);
 }
 
-static bool walks_axis(const Body *b, const Node *x)
-{
+static bool walks_axis(const Body *b, const Node *x) {
     if (x->shape.rank == 0 || b->axis < 0)
         return false;
     if (!b->flat_plain)
@@ -480,21 +442,18 @@ static bool walks_axis(const Body *b, const Node *x)
     return false;
 }
 
-static int64_t axis_stride(const Body *b, const Node *x)
-{
+static int64_t axis_stride(const Body *b, const Node *x) {
     int64_t stride = 1;
     for (int i = x->shape.rank - 1; i > b->axis; i--)
         stride *= x->shape.dim[i];
     return b->flat_plain ? 1 : stride;
 }
 
-static Index lanes_of(const Body *b, Index block)
-{
+static Index lanes_of(const Body *b, Index block) {
     return index_plus(index_scale(block, -b->width), b->extent);
 }
 
-static Reg load_source(Body *b, const Source *s, const Index *at, Index block)
-{
+static Reg load_source(Body *b, const Source *s, const Index *at, Index block) {
     const Node *x = s->node;
     Kernel *k = b->k;
     Reg r;
@@ -517,20 +476,17 @@ static Reg load_source(Body *b, const Source *s, const Index *at, Index block)
     return x->type == TYPE_F32 ? r : kb_op(k, KOP_I2F, r, NO_REG, NO_REG);
 }
 
-static void load_level(Body *b, int level, int slot, const Index *at, Index block)
-{
+static void load_level(Body *b, int level, int slot, const Index *at, Index block) {
     for (int i = 0; i < b->source_count; i++)
         if (b->sources[i].level == level)
             b->sources[i].reg[slot] = load_source(b, &b->sources[i], at, block);
 }
 
-static Reg only_lanes(Body *b, int slot, Reg value)
-{
+static Reg only_lanes(Body *b, int slot, Reg value) {
     return b->ragged ? kb_op(b->k, KOP_SELECT, b->mask[slot], value, kb_const(b->k, 0, true)) : value;
 }
 
-static void store_output(Body *b, int i, int slot, const Index *at, Index block)
-{
+static void store_output(Body *b, int i, int slot, const Index *at, Index block) {
     Node *y = b->g->outputs[i];
     int member = member_index(b, y);
     Reg value = member >= 0 ? b->value[member] : b->anchor;
@@ -546,8 +502,7 @@ static void store_output(Body *b, int i, int slot, const Index *at, Index block)
         kb_store_lanes(b->k, axis_stride(b, y) == 1 ? ACCESS_MASKED : ACCESS_STRIDED, buffer, to, lanes_of(b, block), axis_stride(b, y), value);
 }
 
-static void add_sum(Body *b, int i, int slot)
-{
+static void add_sum(Body *b, int i, int slot) {
     const Node *x = b->g->sums[i]->in[0];
     Reg value = only_lanes(b, slot, source_value(b, x, slot));
     kb_set(b->k, b->sums[i][slot], KOP_FADD, b->sums[i][slot], value, NO_REG);
@@ -555,8 +510,7 @@ static void add_sum(Body *b, int i, int slot)
 
 /* ---- the interface ---- */
 
-Body *body_new(Lower *l, Kernel *k, const Group *g, int slots)
-{
+Body *body_new(Lower *l, Kernel *k, const Group *g, int slots) {
     assert(slots >= 1 && slots <= 8);
     Body *b = NEW(l->arena, Body);
     *b = (Body){.l = l, .k = k, .g = g, .width = l->target->width, .slots = slots, .anchor = NO_REG};
@@ -576,8 +530,7 @@ Body *body_new(Lower *l, Kernel *k, const Group *g, int slots)
     return b;
 }
 
-void body_start(Body *b)
-{
+void body_start(Body *b) {
     Index none[MAX_RANK] = {0};
     load_level(b, LEVEL_TASK, 0, none, index_const(0));
     emit_level(b, LEVEL_TASK, 0, none, index_const(0));
@@ -592,8 +545,7 @@ void body_start(Body *b)
     }
 }
 
-void body_channels(Body *b, int slot, Index block)
-{
+void body_channels(Body *b, int slot, Index block) {
     Index none[MAX_RANK] = {0};
     if (b->blocked) {
         load_level(b, LEVEL_CHANNEL, slot, none, block);
@@ -605,8 +557,7 @@ void body_channels(Body *b, int slot, Index block)
     }
 }
 
-void body_point(Body *b, int slot, const Index *at, Index block, Reg acc)
-{
+void body_point(Body *b, int slot, const Index *at, Index block, Reg acc) {
     b->anchor = acc;
     load_level(b, LEVEL_POINT, slot, at, block);
     emit_level(b, LEVEL_POINT, slot, at, block);
@@ -619,8 +570,7 @@ void body_point(Body *b, int slot, const Index *at, Index block, Reg acc)
 static bool per_channel(const Node *sum) { return shape_count(&sum->shape) > 1; }
 
 /* Partial sums: [panel][slot when per channel][row at capacity][W]. */
-void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, int64_t unit)
-{
+void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, int64_t unit) {
     b->panels = panels;
     b->rows = rows;
     b->unit = unit;
@@ -641,8 +591,7 @@ void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, 
     }
 }
 
-void body_args(Body *b, PlannedCall *c)
-{
+void body_args(Body *b, PlannedCall *c) {
     for (int i = 0; i < b->source_count; i++)
         if (b->sources[i].buffer >= 0)
             call_arg_value(c, b->sources[i].node);
@@ -657,8 +606,7 @@ void body_args(Body *b, PlannedCall *c)
 enum { CHUNK_IMAGES = 8 };
 
 /* total of one part's rows: chunks of 8 images are added up from zero, then to the total, in order. */
-static Reg add_rows(Body *b, Kernel *k, int from, Index part)
-{
+static Reg add_rows(Body *b, Kernel *k, int from, Index part) {
     int64_t units = b->unit ? (b->l->module->program->batch + b->unit - 1) / b->unit : 1;
     int64_t chunk = b->unit ? b->rows * (CHUNK_IMAGES > b->unit ? CHUNK_IMAGES / b->unit : 1) : b->rows;
     Index end = index_const(b->rows);
@@ -681,8 +629,7 @@ static Reg add_rows(Body *b, Kernel *k, int from, Index part)
     return total;
 }
 
-static void add_up(Body *b, int i)
-{
+static void add_up(Body *b, int i) {
     const Group *g = b->g;
     Node *sum = g->sums[i];
     int parts = per_channel(sum) ? b->slots : 1;
@@ -711,8 +658,7 @@ static void add_up(Body *b, int i)
     c->out = 1;
 }
 
-void body_sums(Body *b)
-{
+void body_sums(Body *b) {
     for (int i = 0; i < b->g->sum_count; i++)
         add_up(b, i);
 }

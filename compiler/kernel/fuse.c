@@ -25,8 +25,7 @@ typedef struct {
 
 static bool set_has(const Word *s, int i) { return s[i / WORD_BITS] >> (i % WORD_BITS) & 1; }
 
-static Node *resolve(Node *n)
-{
+static Node *resolve(Node *n) {
     while (value_info(n)->alias)
         n = value_info(n)->alias;
     return n;
@@ -39,8 +38,7 @@ static Group *maker(Node *n) { return value_info(resolve(n))->group; }
 static bool is_immediate(const Node *n) { return n->op == OP_FILL || n->op == OP_SCALAR; }
 
 /* A constant or run-time scalar where memory is needed becomes a MAP that writes it. */
-static Node *materialise_immediate(Fuse *f, Node *n, Node *before)
-{
+static Node *materialise_immediate(Fuse *f, Node *n, Node *before) {
     Graph *g = f->graph;
     const Expr *e = n->op == OP_FILL ? expr_const(g->exprs, n->attr.value) : expr_input(g->exprs, 0);
     Node *map = graph_map_shape(g, e, &n, n->op == OP_FILL ? 0 : 1, n->shape, n->channel, n);
@@ -50,8 +48,7 @@ static Node *materialise_immediate(Fuse *f, Node *n, Node *before)
 }
 
 /* Leaves are never written in place: an output or effect that is one goes through a MAP. */
-static Node *through_map(Fuse *f, Node *n)
-{
+static Node *through_map(Fuse *f, Node *n) {
     if (is_immediate(n))
         return materialise_immediate(f, n, NULL);
     if (op_info[n->op].class != CLASS_LEAF)
@@ -59,8 +56,7 @@ static Node *through_map(Fuse *f, Node *n)
     return graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &n, 1, n->shape, n->channel, n);
 }
 
-static void materialise_leaves(Fuse *f)
-{
+static void materialise_leaves(Fuse *f) {
     Graph *g = f->graph;
     for (Node *n = g->first; n; n = n->next) {
         if (n->op == OP_MAP)
@@ -79,21 +75,18 @@ static void materialise_leaves(Fuse *f)
 
 
 /* Whether blocked x, read as the reshaped n, is the same memory: [N, C, 1, 1] and [N, C]. */
-static bool same_blocks(const Node *x, const Node *n)
-{
+static bool same_blocks(const Node *x, const Node *n) {
     if (x->channel != 1 || n->channel != 1 || x->shape.dim[1] != n->shape.dim[1])
         return false;
     return shape_count(&x->shape) == x->shape.dim[0] * x->shape.dim[1];
 }
 
 /* Whether blocked x is laid out as if it were plain. */
-static bool blocks_are_plain(const Node *x, int width)
-{
+static bool blocks_are_plain(const Node *x, int width) {
     return x->shape.rank == 2 && x->shape.dim[1] % width == 0;
 }
 
-static void layout_reshape(Node *n, int width)
-{
+static void layout_reshape(Node *n, int width) {
     Node *x = n->in[0];
     ValueInfo *v = value_info(n);
     if (value_info(x)->layout == LAYOUT_BLOCKED && same_blocks(x, n)) {
@@ -105,8 +98,7 @@ static void layout_reshape(Node *n, int width)
 }
 
 /* A MAP reads blocked operands in a blocked space over the same channels only; others are copied to plain. */
-static void conform_operands(Fuse *f, Node *n)
-{
+static void conform_operands(Fuse *f, Node *n) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
         bool same = layout_wants_blocks(n) && n->channel == x->channel;
@@ -120,8 +112,7 @@ static void conform_operands(Fuse *f, Node *n)
     }
 }
 
-static void assign_layouts(Fuse *f)
-{
+static void assign_layouts(Fuse *f) {
     for (Node *n = f->graph->first; n; n = n->next) {
         n->note = NEW(f->arena, ValueInfo);
         if (n->op == OP_MAP)
@@ -135,8 +126,7 @@ static void assign_layouts(Fuse *f)
     }
 }
 
-static void claim(Node *n, int space, int64_t offset)
-{
+static void claim(Node *n, int space, int64_t offset) {
     ValueInfo *v = value_info(n);
     v->placed = true;
     v->space = space;
@@ -144,8 +134,7 @@ static void claim(Node *n, int space, int64_t offset)
 }
 
 /* n itself where its value can be written straight to a plain place of its own; else a MAP that copies it there. */
-static Node *claim_place(Fuse *f, Node *n, int space, int64_t offset)
-{
+static Node *claim_place(Fuse *f, Node *n, int space, int64_t offset) {
     Node *base = resolve(n);
     if (value_info(base)->layout == LAYOUT_PLAIN && !value_info(base)->placed) {
         claim(base, space, offset);
@@ -158,20 +147,17 @@ static Node *claim_place(Fuse *f, Node *n, int space, int64_t offset)
     return copy;
 }
 
-static int64_t effect_offset(const Effect *e)
-{
+static int64_t effect_offset(const Effect *e) {
     return 4 * (e->kind == EFFECT_SLAB ? e->offset : e->tensor->offset);
 }
 
-static int effect_space(const Effect *e)
-{
+static int effect_space(const Effect *e) {
     if (e->kind == EFFECT_SLAB)
         return (int)e->table;
     return e->kind == EFFECT_STATE ? SPACE_STATES : SPACE_GRADS;
 }
 
-static void claim_leaf(Node *n)
-{
+static void claim_leaf(Node *n) {
     if (n->op == OP_INPUT)
         claim(n, SPACE_INPUT + n->attr.input, 0);
     else if (n->op == OP_TENSOR)
@@ -180,8 +166,7 @@ static void claim_leaf(Node *n)
         claim(n, (int)n->attr.slab.table, 4 * n->attr.slab.offset);
 }
 
-static void claim_places(Fuse *f)
-{
+static void claim_places(Fuse *f) {
     Graph *g = f->graph;
     for (Node *n = g->first; n; n = n->next)
         claim_leaf(n);
@@ -193,8 +178,7 @@ static void claim_places(Fuse *f)
 
 /* ---- groups ---- */
 
-static void grow_sets(Fuse *f)
-{
+static void grow_sets(Fuse *f) {
     int words = (f->count + WORD_BITS) / WORD_BITS;
     if (words <= f->words && f->count < f->cap)
         return;
@@ -213,8 +197,7 @@ static void grow_sets(Fuse *f)
     f->words = words;
 }
 
-static Group *new_group(Fuse *f, Node *anchor, const Shape *space, int channel)
-{
+static Group *new_group(Fuse *f, Node *anchor, const Shape *space, int channel) {
     grow_sets(f);
     Group *g = NEW(f->arena, Group);
     g->id = f->count;
@@ -227,8 +210,7 @@ static Group *new_group(Fuse *f, Node *anchor, const Shape *space, int channel)
 }
 
 /* `first` and all before it must run before g and before all that wait for g. */
-static void order(Fuse *f, const Group *first, const Group *g)
-{
+static void order(Fuse *f, const Group *first, const Group *g) {
     if (first == g || set_has(f->before[g->id], first->id))
         return;
     for (int i = 0; i < f->count; i++) {
@@ -240,15 +222,13 @@ static void order(Fuse *f, const Group *first, const Group *g)
     }
 }
 
-static void depend_on_inputs(Fuse *f, const Node *n, const Group *g)
-{
+static void depend_on_inputs(Fuse *f, const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++)
         if (maker(n->in[i]))
             order(f, maker(n->in[i]), g);
 }
 
-static void push_node(Fuse *f, Node ***items, int *count, Node *n)
-{
+static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
     if ((*count & (*count + 1)) == 0) {      /* 0, 1, 3, 7, ..: full */
         Node **grown = NEW_ARRAY(f->arena, Node *, *count * 2 + 1);
         if (*count)
@@ -258,14 +238,12 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n)
     (*items)[(*count)++] = n;
 }
 
-bool is_linear(const Node *n)
-{
+bool is_linear(const Node *n) {
     return op_info[n->op].class == CLASS_CONTRACT && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */
-static bool takes_maps(const Fuse *f, const Node *anchor)
-{
+static bool takes_maps(const Fuse *f, const Node *anchor) {
     if (!anchor)
         return true;
     if (f->blas && is_linear(anchor))
@@ -273,16 +251,14 @@ static bool takes_maps(const Fuse *f, const Node *anchor)
     return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
-static bool same_space(const Group *g, const Node *n)
-{
+static bool same_space(const Group *g, const Node *n) {
     if (!shape_equal(&g->space, &n->shape))
         return false;
     bool group_blocked = g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
     return group_blocked == layout_wants_blocks(n) && (!group_blocked || g->channel == n->channel);
 }
 
-static bool waits_for(const Fuse *f, const Node *n, const Group *g)
-{
+static bool waits_for(const Fuse *f, const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         const Group *m = maker(n->in[i]);
         if (m && m != g && set_has(f->before[m->id], g->id))
@@ -292,8 +268,7 @@ static bool waits_for(const Fuse *f, const Node *n, const Group *g)
 }
 
 /* A member is read by members as a register: it must be the node itself, not a reshaped view of it. */
-static bool reads_view(const Node *n, const Group *g)
-{
+static bool reads_view(const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
         bool own = !value_info(x)->alias && shape_equal(&x->shape, &g->space);
@@ -303,8 +278,7 @@ static bool reads_view(const Node *n, const Group *g)
     return false;
 }
 
-static Group *group_to_join(const Fuse *f, const Node *n)
-{
+static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
     for (int i = 0; i < n->arity; i++) {
         Group *g = maker(n->in[i]);
@@ -316,8 +290,7 @@ static Group *group_to_join(const Fuse *f, const Node *n)
     return best;
 }
 
-static bool group_reads(const Group *g, const Node *x)
-{
+static bool group_reads(const Group *g, const Node *x) {
     for (int m = 0; m < g->map_count; m++)
         for (int i = 0; i < g->maps[m]->arity; i++)
             if (g->maps[m]->in[i] == x)
@@ -326,8 +299,7 @@ static bool group_reads(const Group *g, const Node *x)
 }
 
 /* A pass over the same space that reads one of n's full operands anyway: they are read once. */
-static Group *group_beside(const Fuse *f, const Node *n)
-{
+static Group *group_beside(const Fuse *f, const Node *n) {
     for (int k = f->count - 1; k >= 0; k--) {
         Group *g = f->groups[k];
         if (g->anchor || !same_space(g, n) || waits_for(f, n, g) || reads_view(n, g))
@@ -339,8 +311,7 @@ static Group *group_beside(const Fuse *f, const Node *n)
     return NULL;
 }
 
-static void place_map(Fuse *f, Node *n)
-{
+static void place_map(Fuse *f, Node *n) {
     Group *g = group_to_join(f, n);
     if (!g)
         g = group_beside(f, n);
@@ -352,8 +323,7 @@ static void place_map(Fuse *f, Node *n)
 }
 
 /* SUM over everything, or over everything but the channels of a blocked operand. */
-static bool is_side_sum(const Node *n)
-{
+static bool is_side_sum(const Node *n) {
     const Node *x = n->in[0];
     if (n->op != OP_SUM || (x->shape.batched && !(n->attr.axes & 1)))
         return false;
@@ -364,8 +334,7 @@ static bool is_side_sum(const Node *n)
     return kept == 0 || (layout_wants_blocks(x) && kept == 1u << x->channel);
 }
 
-static void place_sum(Fuse *f, Node *n)
-{
+static void place_sum(Fuse *f, Node *n) {
     Node *x = n->in[0];
     Group *g = maker(x);
     if (!g || value_info(x)->alias || !takes_maps(f, g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
@@ -375,8 +344,7 @@ static void place_sum(Fuse *f, Node *n)
     depend_on_inputs(f, n, g);
 }
 
-static void place_node(Fuse *f, Node *n)
-{
+static void place_node(Fuse *f, Node *n) {
     if (op_info[n->op].class == CLASS_LEAF || value_info(n)->alias)
         return;
     if (n->op == OP_MAP) {
@@ -392,16 +360,14 @@ static void place_node(Fuse *f, Node *n)
 
 /* ---- effects overwrite what others read ---- */
 
-static bool overlaps(const Node *leaf, const Effect *e)
-{
+static bool overlaps(const Node *leaf, const Effect *e) {
     const ValueInfo *v = value_info(leaf);
     int64_t begin = effect_offset(e), end = begin + 4 * shape_count(&e->value->shape);
     bool leaf_of_table = leaf->op == OP_TENSOR || leaf->op == OP_SLAB;
     return leaf_of_table && v->space == effect_space(e) && v->offset < end && begin < v->offset + 4 * shape_count(&leaf->shape);
 }
 
-static bool reads_overwritten(Node *n, const Effect *e)
-{
+static bool reads_overwritten(Node *n, const Effect *e) {
     for (int i = 0; i < n->arity; i++)
         if (overlaps(resolve(n->in[i]), e))
             return true;
@@ -410,8 +376,7 @@ static bool reads_overwritten(Node *n, const Effect *e)
 
 /* Whether every group that reads what e overwrites can run before the group that writes it, or is that group
  * and reads element by element what it then writes. */
-static bool can_overwrite(const Fuse *f, const Effect *e)
-{
+static bool can_overwrite(const Fuse *f, const Effect *e) {
     const Group *writer = maker(e->value);
     for (Node *n = f->graph->first; n; n = n->next) {
         const Group *reader = maker(n);
@@ -425,8 +390,7 @@ static bool can_overwrite(const Fuse *f, const Effect *e)
 }
 
 /* The value is written where nothing reads it any more: by its own group or by a copy that waits for all readers. */
-static void place_effect(Fuse *f, Effect *e)
-{
+static void place_effect(Fuse *f, Effect *e) {
     if (!can_overwrite(f, e)) {
         Node *value = e->value;
         value_info(resolve(value))->placed = false;
@@ -443,8 +407,7 @@ static void place_effect(Fuse *f, Effect *e)
             order(f, maker(n), maker(e->value));
 }
 
-static void place_effects(Fuse *f)
-{
+static void place_effects(Fuse *f) {
     for (int i = 0; i < f->graph->effect_count; i++)
         if (f->graph->effects[i].kind != EFFECT_GRADIENT)
             place_effect(f, &f->graph->effects[i]);
@@ -452,8 +415,7 @@ static void place_effects(Fuse *f)
 
 /* ---- what goes in and out ---- */
 
-static void add_input(Fuse *f, Group *g, Node *x)
-{
+static void add_input(Fuse *f, Group *g, Node *x) {
     if (is_immediate(x) || maker(x) == g)
         return;
     for (int i = 0; i < g->input_count; i++)
@@ -462,8 +424,7 @@ static void add_input(Fuse *f, Group *g, Node *x)
     push_node(f, &g->inputs, &g->input_count, x);
 }
 
-static void collect_inputs(Fuse *f, Group *g)
-{
+static void collect_inputs(Fuse *f, Group *g) {
     if (g->anchor)
         for (int i = 0; i < g->anchor->arity; i++)
             add_input(f, g, g->anchor->in[i]);
@@ -476,8 +437,7 @@ static void collect_inputs(Fuse *f, Group *g)
 
 static void materialise(Node *n) { value_info(resolve(n))->materialised = true; }
 
-static void collect_outputs(Fuse *f, Group *g)
-{
+static void collect_outputs(Fuse *f, Group *g) {
     if (g->anchor && value_info(g->anchor)->materialised)
         push_node(f, &g->outputs, &g->output_count, g->anchor);
     for (int i = 0; i < g->map_count; i++)
@@ -485,8 +445,7 @@ static void collect_outputs(Fuse *f, Group *g)
             push_node(f, &g->outputs, &g->output_count, g->maps[i]);
 }
 
-static void connect(Fuse *f)
-{
+static void connect(Fuse *f) {
     for (int i = 0; i < f->count; i++)
         collect_inputs(f, f->groups[i]);
     for (int i = 0; i < f->count; i++)
@@ -501,24 +460,21 @@ static void connect(Fuse *f)
 }
 
 /* A group of parameters and states alone runs when they change, not for every image. */
-static bool depends_on_tables_alone(const Node *n)
-{
+static bool depends_on_tables_alone(const Node *n) {
     Node *x = resolve((Node *)n);
     if (x->op == OP_TENSOR || x->op == OP_FILL)
         return true;
     return value_info(x)->group && value_info(x)->group->prepare;
 }
 
-static bool reads_run_time(const Node *n)
-{
+static bool reads_run_time(const Node *n) {
     for (int i = 0; i < n->arity; i++)
         if (n->in[i]->op == OP_SCALAR)
             return true;
     return n->shape.batched;
 }
 
-static void mark_prepare(Fuse *f, Group *const *sorted)
-{
+static void mark_prepare(Fuse *f, Group *const *sorted) {
     for (int i = 0; i < f->count; i++) {
         Group *g = sorted[i];
         g->prepare = !(g->anchor && (reads_run_time(g->anchor) || g->anchor->op == OP_RANDOM));
@@ -532,8 +488,7 @@ static void mark_prepare(Fuse *f, Group *const *sorted)
 }
 
 /* Groups in an order that `before` allows; among the free ones the oldest first. */
-static Group **sort_groups(Fuse *f)
-{
+static Group **sort_groups(Fuse *f) {
     Group **sorted = NEW_ARRAY(f->arena, Group *, f->count + 1);
     bool *done = NEW_ARRAY(f->arena, bool, f->count + 1);
     for (int at = 0; at < f->count; at++) {
@@ -554,8 +509,7 @@ static Group **sort_groups(Fuse *f)
     return sorted;
 }
 
-Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas)
-{
+Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas) {
     Fuse f = {.arena = a, .graph = g, .target = t, .blas = blas};
     materialise_leaves(&f);
     assign_layouts(&f);

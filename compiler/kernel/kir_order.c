@@ -17,23 +17,20 @@ typedef struct {
     Stm *out, *out_last;     /* the list being written */
 } Order;
 
-static bool sets_register(const Stm *s)
-{
+static bool sets_register(const Stm *s) {
     switch (s->kind) {
     case STM_CONST: case STM_IOTA: case STM_FROM_INDEX: case STM_RUN: case STM_OP: case STM_LOAD: return true;
     default: return false;
     }
 }
 
-static int arg_count(const Stm *s)
-{
+static int arg_count(const Stm *s) {
     if (s->kind == STM_OP)
         return kop_info[s->op].args;
     return s->kind == STM_STORE || s->kind == STM_ADD_TO;
 }
 
-static void count_sets(Order *o, const Stm *list)
-{
+static void count_sets(Order *o, const Stm *list) {
     for (const Stm *s = list; s; s = s->next) {
         if (sets_register(s))
             o->sets[s->dst]++;
@@ -44,8 +41,7 @@ static void count_sets(Order *o, const Stm *list)
 static bool is_constant(const Stm *s) { return s->kind == STM_CONST || s->kind == STM_IOTA || s->kind == STM_RUN; }
 
 /* Pure, and nothing it reads ever changes. */
-static bool floats(const Order *o, const Stm *s)
-{
+static bool floats(const Order *o, const Stm *s) {
     if (!sets_register(s) || s->kind == STM_LOAD || o->sets[s->dst] != 1)
         return false;
     for (int i = 0; i < arg_count(s); i++)
@@ -54,8 +50,7 @@ static bool floats(const Order *o, const Stm *s)
     return true;
 }
 
-static void append_to(Stm **first, Stm **last, Stm *s)
-{
+static void append_to(Stm **first, Stm **last, Stm *s) {
     s->next = NULL;
     if (*last)
         (*last)->next = s;
@@ -64,15 +59,13 @@ static void append_to(Stm **first, Stm **last, Stm *s)
     *last = s;
 }
 
-static bool equal_constants(const Kernel *k, const Stm *a, const Stm *b)
-{
+static bool equal_constants(const Kernel *k, const Stm *a, const Stm *b) {
     RegType x = k->regs[a->dst], y = k->regs[b->dst];
     return a->kind == b->kind && x.elem == y.elem && x.vector == y.vector && a->bits == b->bits && a->scalar == b->scalar &&
            memcmp(&a->number, &b->number, sizeof a->number) == 0;
 }
 
-static void place_constant(Order *o, Stm *s)
-{
+static void place_constant(Order *o, Stm *s) {
     for (Stm *t = o->top; t; t = t->next)
         if (equal_constants(o->k, s, t)) {
             o->same[s->dst] = t->dst;
@@ -81,8 +74,7 @@ static void place_constant(Order *o, Stm *s)
     append_to(&o->top, &o->top_last, s);
 }
 
-static void place_register(Order *o, Reg r)
-{
+static void place_register(Order *o, Reg r) {
     Stm *s = o->def[r];
     if (!s)
         return;
@@ -96,16 +88,14 @@ static void place_register(Order *o, Reg r)
 }
 
 /* What s and all inside of it read of this list or those around it. */
-static void place_operands(Order *o, const Stm *s)
-{
+static void place_operands(Order *o, const Stm *s) {
     for (int i = 0; i < arg_count(s); i++)
         place_register(o, s->arg[i]);
     for (const Stm *inner = s->body; inner; inner = inner->next)
         place_operands(o, inner);
 }
 
-static void order_list(Order *o, Stm *list)
-{
+static void order_list(Order *o, Stm *list) {
     for (Stm *s = list, *next; s; s = next) {
         next = s->next;
         if (floats(o, s)) {
@@ -130,8 +120,7 @@ static void order_list(Order *o, Stm *list)
 
 typedef struct { Reg *name; RegType *types; int count; } Rename;
 
-static Reg rename_register(Order *o, Rename *n, Reg r)
-{
+static Reg rename_register(Order *o, Rename *n, Reg r) {
     r = o->same[r];
     if (n->name[r] == NO_REG) {
         n->types[n->count] = o->k->regs[r];
@@ -140,8 +129,7 @@ static Reg rename_register(Order *o, Rename *n, Reg r)
     return n->name[r];
 }
 
-static void rename_list(Order *o, Rename *n, Stm *list)
-{
+static void rename_list(Order *o, Rename *n, Stm *list) {
     for (Stm *s = list; s; s = s->next) {
         for (int i = 0; i < arg_count(s); i++)
             s->arg[i] = rename_register(o, n, s->arg[i]);
@@ -151,8 +139,7 @@ static void rename_list(Order *o, Rename *n, Stm *list)
     }
 }
 
-void kernel_order(Kernel *k)
-{
+void kernel_order(Kernel *k) {
     Order o = {.k = k};
     size_t regs = (size_t)k->reg_count + 1;
     o.sets = NEW_ARRAY(k->arena, int, regs);

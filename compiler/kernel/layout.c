@@ -6,13 +6,11 @@
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Feature maps are blocked over their channels; what users see, parameters and single channels stay plain. */
-bool layout_wants_blocks(const Node *n)
-{
+bool layout_wants_blocks(const Node *n) {
     return n->shape.batched && n->shape.rank >= 2 && n->channel >= 1 && n->shape.dim[n->channel] > 1;
 }
 
-int64_t value_floats(const Node *n, int width)
-{
+int64_t value_floats(const Node *n, int width) {
     int64_t count = shape_count(&n->shape);
     if (value_info(n)->layout == LAYOUT_PLAIN)
         return count;
@@ -20,8 +18,7 @@ int64_t value_floats(const Node *n, int width)
     return count / channels * ceil_div(channels, width) * width;
 }
 
-Index plain_index(const Node *n, const Index *at)
-{
+Index plain_index(const Node *n, const Index *at) {
     Index sum = index_const(0);
     int64_t stride = 1;
     for (int i = n->shape.rank - 1; i >= 0; i--) {
@@ -32,16 +29,14 @@ Index plain_index(const Node *n, const Index *at)
     return sum;
 }
 
-static Index plain_block_index(const Node *n, int width, const Index *at, Index block)
-{
+static Index plain_block_index(const Node *n, int width, const Index *at, Index block) {
     Index copy[MAX_RANK];
     for (int i = 0; i < n->shape.rank; i++)
         copy[i] = i == n->channel ? index_scale(block, width) : at[i];
     return plain_index(n, copy);
 }
 
-Index value_index(const Node *n, int width, const Index *at, Index block)
-{
+Index value_index(const Node *n, int width, const Index *at, Index block) {
     if (value_info(n)->layout == LAYOUT_PLAIN)
         return plain_block_index(n, width, at, block);
     Index sum = index_const(0);

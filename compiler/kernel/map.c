@@ -16,8 +16,7 @@ typedef struct {
     int64_t chunks;                /* tasks per channel block, or per image of a plain space */
 } Map;
 
-static int64_t product_behind_batch(const Group *g, int but)
-{
+static int64_t product_behind_batch(const Group *g, int but) {
     int64_t count = 1;
     for (int i = g->space.batched ? 1 : 0; i < g->space.rank; i++)
         if (i != but)
@@ -25,15 +24,13 @@ static int64_t product_behind_batch(const Group *g, int but)
     return count;
 }
 
-static Index chunk_end(Kernel *k, Index chunk, int64_t size, int64_t count)
-{
+static Index chunk_end(Kernel *k, Index chunk, int64_t size, int64_t count) {
     Index end = index_scale(index_plus(chunk, 1), size);
     return index_var(kb_index(k, "end", INDEX_MIN, end, index_const(count)));
 }
 
 /* Loops over the axes of `axes` (bit mask), in order, setting at[]; returns how many were opened. */
-static int open_axes(Map *m, unsigned axes, Index *at)
-{
+static int open_axes(Map *m, unsigned axes, Index *at) {
     static const char *const names[MAX_RANK] = {"i", "j", "y", "x", "z", "w"};
     int opened = 0;
     for (int i = 0; i < m->g->space.rank; i++) {
@@ -48,15 +45,13 @@ static int open_axes(Map *m, unsigned axes, Index *at)
     return opened;
 }
 
-static void clear(Index *at)
-{
+static void clear(Index *at) {
     for (int i = 0; i < MAX_RANK; i++)
         at[i] = index_const(0);
 }
 
 /* One task: a channel block of an image, or a chunk of its points. */
-static void blocked_task(Map *m)
-{
+static void blocked_task(Map *m) {
     Kernel *k = m->k;
     Index at[MAX_RANK], image;
     clear(at);
@@ -88,8 +83,7 @@ static void blocked_task(Map *m)
 }
 
 /* One task of a plain space: an image's rows, or a chunk of its vectors when it is walked as one axis. */
-static void plain_task(Map *m)
-{
+static void plain_task(Map *m) {
     Kernel *k = m->k;
     const Group *g = m->g;
     Index at[MAX_RANK], image;
@@ -113,8 +107,7 @@ static void plain_task(Map *m)
     body_finish(m->body, index_const(0), 1, row, m->chunks, g->space.batched ? 1 : 0);
 }
 
-static void shape_tasks(Map *m)
-{
+static void shape_tasks(Map *m) {
     const Group *g = m->g;
     int width = m->l->target->width;
     m->flat = body_flat(g);
@@ -130,21 +123,18 @@ static void shape_tasks(Map *m)
     m->chunks = m->flat ? ceil_div(m->blocks, CHUNK_VECTORS) : 1;
 }
 
-static double map_flops(const Group *g)
-{
+static double map_flops(const Group *g) {
     double ops = 1;
     for (int i = 0; i < g->map_count; i++)
         ops += expr_size(g->maps[i]->attr.expr);
     return ops * (double)product_behind_batch(g, -1);
 }
 
-static Node *main_output(const Group *g)
-{
+static Node *main_output(const Group *g) {
     return g->output_count ? g->outputs[g->output_count - 1] : g->sums[0];
 }
 
-void lower_map(Lower *l, const Group *g)
-{
+void lower_map(Lower *l, const Group *g) {
     Map m = {.l = l, .g = g};
     m.blocked = g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
     m.k = lower_kernel(l, g, "");

@@ -27,8 +27,7 @@ static Reg pick(M m, Reg mask, Reg x, Reg y) { return kb_op(m.k, KOP_SELECT, mas
 static Reg less(M m, Reg x, Reg y) { return bin(m, KOP_FLT, x, y); }
 
 /* c[0] + x (c[1] + x (c[2] + ..)) */
-static Reg horner(M m, Reg x, const float *c, int count)
-{
+static Reg horner(M m, Reg x, const float *c, int count) {
     Reg r = num(m, c[count - 1]);
     for (int i = count - 2; i >= 0; i--)
         r = fma3(m, r, x, num(m, c[i]));
@@ -36,15 +35,13 @@ static Reg horner(M m, Reg x, const float *c, int count)
 }
 
 /* x's sign on the magnitude of y >= 0 */
-static Reg with_sign(M m, Reg y, Reg x)
-{
+static Reg with_sign(M m, Reg y, Reg x) {
     Reg sign = bin(m, KOP_IAND, un(m, KOP_BITS, x), bits(m, 0x80000000u));
     return un(m, KOP_FLOAT, bin(m, KOP_IOR, un(m, KOP_BITS, y), sign));
 }
 
 /* 2^n for an integer n in [-126, 127] */
-static Reg power_of_two(M m, Reg n)
-{
+static Reg power_of_two(M m, Reg n) {
     Reg biased = bin(m, KOP_IADD, n, bits(m, 127));
     return un(m, KOP_FLOAT, bin(m, KOP_ISHL, biased, bits(m, 23)));
 }
@@ -56,8 +53,7 @@ static const float exp_poly[] = {5.000000000e-01f, 1.666666716e-01f, 4.166645557
 
 /* x = n ln 2 + r, e^r by the polynomial, then times 2^n in two steps so that results below the normal range
  * round once more only. Outside [-104, 89] the result is 0 or infinite. NaN stays. */
-static Reg emit_exp(M m, Reg input)
-{
+static Reg emit_exp(M m, Reg input) {
     Reg x = pick(m, less(m, input, num(m, -104)), num(m, -104), input);
     x = pick(m, less(m, num(m, 89), x), num(m, 89), x);
     Reg n = un(m, KOP_ROUND, mul(m, x, num(m, 1.44269504088896341)));
@@ -79,8 +75,7 @@ static const float log_poly[] = {3.333331347e-01f, -2.500000894e-01f, 2.00021192
                                  -1.240559742e-01f, 1.188823208e-01f, -1.167562306e-01f, 6.746454537e-02f};
 
 /* x = 2^n (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), for 0 < x < infinity; then log x = n ln 2 + log(1 + f). */
-static Reg log_positive(M m, Reg x)
-{
+static Reg log_positive(M m, Reg x) {
     Reg tiny = less(m, x, num(m, 0x1p-126));
     Reg scaled = un(m, KOP_BITS, pick(m, tiny, mul(m, x, num(m, 0x1p24)), x));
     Reg n = bin(m, KOP_ISAR, bin(m, KOP_ISUB, scaled, bits(m, 0x3f3504f3u)), bits(m, 23));   /* bits of sqrt(1/2) */
@@ -94,8 +89,7 @@ static Reg log_positive(M m, Reg x)
 }
 
 /* log 0 = -inf, log of what is negative is NaN, log inf = inf. */
-static Reg emit_log(M m, Reg x)
-{
+static Reg emit_log(M m, Reg x) {
     Reg result = log_positive(m, x);
     result = pick(m, less(m, x, num(m, INFINITY)), result, x);               /* inf and NaN stay */
     result = pick(m, less(m, x, num(m, 0)), num(m, NAN), result);
@@ -108,8 +102,7 @@ static Reg emit_log(M m, Reg x)
 static const float tanh_poly[] = {-3.333333433e-01f, 1.333330125e-01f, -5.395878479e-02f, 2.176475339e-02f, -8.329600096e-03f,
                                   2.275902778e-03f};
 
-static Reg emit_tanh(M m, Reg x)
-{
+static Reg emit_tanh(M m, Reg x) {
     Reg magnitude = un(m, KOP_FABS, x), x2 = mul(m, x, x);
     Reg small = fma3(m, mul(m, x2, x), horner(m, x2, tanh_poly, COUNT(tanh_poly)), x);
     Reg e = emit_exp(m, add(m, magnitude, magnitude));
@@ -117,23 +110,20 @@ static Reg emit_tanh(M m, Reg x)
     return pick(m, less(m, magnitude, num(m, 0.625)), small, large);
 }
 
-static Reg emit_sigmoid(M m, Reg x)
-{
+static Reg emit_sigmoid(M m, Reg x) {
     Reg e = emit_exp(m, un(m, KOP_FNEG, un(m, KOP_FABS, x)));                /* in (0, 1] */
     Reg upper = quot(m, num(m, 1), add(m, num(m, 1), e));
     return pick(m, less(m, x, num(m, 0)), quot(m, e, add(m, num(m, 1), e)), upper);
 }
 
 /* log(1 + t) for 0 <= t <= 1: the logarithm of the rounded sum, plus what rounding took, relative to it. */
-static Reg log1p_unit(M m, Reg t)
-{
+static Reg log1p_unit(M m, Reg t) {
     Reg sum = add(m, num(m, 1), t);
     Reg lost = sub(m, t, sub(m, sum, num(m, 1)));
     return add(m, log_positive(m, sum), quot(m, lost, sum));
 }
 
-static Reg emit_softplus(M m, Reg x)
-{
+static Reg emit_softplus(M m, Reg x) {
     Reg tail = log1p_unit(m, emit_exp(m, un(m, KOP_FNEG, un(m, KOP_FABS, x))));
     Reg positive = pick(m, less(m, x, num(m, 0)), num(m, 0), x);
     return add(m, positive, tail);
@@ -148,8 +138,7 @@ static const float erf_poly[] = {1.128379107e+00f, -3.761262596e-01f, 1.12836003
 static const float erfc_poly[] = {-8.645449998e-05f, 2.840800583e-01f, 2.640358210e-01f, 3.352949023e-01f, -8.221594244e-02f,
                                   5.415111184e-01f, -4.590252936e-01f, 1.164583191e-01f};
 
-static Reg emit_erf(M m, Reg x)
-{
+static Reg emit_erf(M m, Reg x) {
     Reg x2 = mul(m, x, x);
     Reg small = mul(m, x, horner(m, x2, erf_poly, COUNT(erf_poly)));
     Reg magnitude = un(m, KOP_FABS, x);
@@ -167,8 +156,7 @@ static const float sin_poly[] = {-1.666666716e-01f, 8.333331905e-03f, -1.9840040
 static const float cos_poly[] = {4.166666791e-02f, -1.388888806e-03f, 2.480056173e-05f, -2.729591131e-07f};
 
 /* quarter: 0 for sin, 1 for cos. x = n pi / 2 + r in three parts, good to |x| of about 10^4. */
-static Reg emit_sin(M m, Reg x, uint32_t quarter)
-{
+static Reg emit_sin(M m, Reg x, uint32_t quarter) {
     Reg n = un(m, KOP_ROUND, mul(m, x, num(m, 0.63661977236758134)));
     Reg nf = un(m, KOP_I2F, n);
     Reg r = fnma3(m, nf, num(m, 0x1.92p0), x);
@@ -186,8 +174,7 @@ static Reg emit_sin(M m, Reg x, uint32_t quarter)
 /* ---- pow ---- */
 
 /* e^(y log |x|); for x < 0 a number where y is an integer, with its sign, else NaN. 0^y: 0, 1 or infinite. */
-static Reg emit_pow(M m, Reg x, Reg y)
-{
+static Reg emit_pow(M m, Reg x, Reg y) {
     Reg magnitude = un(m, KOP_FABS, x);
     Reg power = emit_exp(m, mul(m, y, emit_log(m, magnitude)));
     Reg whole = un(m, KOP_ROUND, y);
@@ -199,8 +186,7 @@ static Reg emit_pow(M m, Reg x, Reg y)
     return pick(m, bin(m, KOP_FEQ, y, num(m, 0)), num(m, 1), result);
 }
 
-Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y)
-{
+Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y) {
     M m = {k, k->regs[x].vector};
     switch (op) {
     case EXPR_EXP: return emit_exp(m, x);

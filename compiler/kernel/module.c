@@ -8,31 +8,27 @@
 
 /* ---- what schedules call ---- */
 
-int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what)
-{
+int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what) {
     Temp t = {.bytes = bytes, .prepared = prepared && l->entry == ENTRY_INFER, .what = what};
     ARENA_PUSH(l->arena, l->temps, l->temp_count, l->temp_cap, t);
     return l->temp_count - 1;
 }
 
-PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare)
-{
+PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare) {
     PlannedCall *c = NEW(l->arena, PlannedCall);
     *c = (PlannedCall){.kernel = k, .out = -1, .prepare = prepare && l->entry == ENTRY_INFER};
     ARENA_PUSH(l->arena, l->calls, l->call_count, l->call_cap, c);
     return c;
 }
 
-static void add_arg(PlannedCall *c, ArgRef a)
-{
+static void add_arg(PlannedCall *c, ArgRef a) {
     ARENA_PUSH(c->kernel->arena, c->args, c->arg_count, c->arg_cap, a);
 }
 
 void call_arg_value(PlannedCall *c, Node *value) { add_arg(c, (ArgRef){.value = value}); }
 void call_arg_temp(PlannedCall *c, int temp) { add_arg(c, (ArgRef){.temp = temp}); }
 
-Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image)
-{
+Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image) {
     *image = index_const(0);
     if (!batched)
         return index_var(VAR_TASK);
@@ -45,22 +41,19 @@ Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image)
 
 /* ---- names for readers ---- */
 
-static Node *last_member(const Group *g)
-{
+static Node *last_member(const Group *g) {
     if (g->map_count)
         return g->maps[g->map_count - 1];
     return g->anchor ? g->anchor : g->sums[0];
 }
 
-static Node *first_member(const Group *g)
-{
+static Node *first_member(const Group *g) {
     if (g->anchor)
         return g->anchor;
     return g->map_count ? g->maps[0] : g->sums[0];
 }
 
-static char *identifier(Arena *a, const char *tap, const char *suffix)
-{
+static char *identifier(Arena *a, const char *tap, const char *suffix) {
     char *s = arena_printf(a, "%s%s", tap[0] ? tap : "main", suffix);
     for (char *c = s; *c; c++)
         if (!isalnum((unsigned char)*c))
@@ -70,8 +63,7 @@ static char *identifier(Arena *a, const char *tap, const char *suffix)
 
 typedef struct { Writer *w; const char *seen[6]; int count; } TapList;
 
-static void list_tap(TapList *t, const char *tap)
-{
+static void list_tap(TapList *t, const char *tap) {
     if (!tap[0] || t->count == COUNT(t->seen))
         return;
     for (int i = 0; i < t->count; i++)
@@ -81,8 +73,7 @@ static void list_tap(TapList *t, const char *tap)
     writer_printf(t->w, "%s%s", t->count > 1 ? " + " : "", tap);
 }
 
-static const char *group_title(Arena *a, const Group *g)
-{
+static const char *group_title(Arena *a, const Group *g) {
     TapList t = {.w = writer_new(a)};
     if (g->anchor)
         list_tap(&t, g->anchor->tap);
@@ -95,8 +86,7 @@ static const char *group_title(Arena *a, const Group *g)
     return t.w->data;
 }
 
-Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix)
-{
+Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix) {
     Node *n = first_member(g);
     Kernel *k = kernel_new(l->arena, l->target, l->math, identifier(l->arena, n->tap, suffix), n->span);
     k->title = group_title(l->arena, g);
@@ -113,8 +103,7 @@ static const Schedule schedules[] = {
     {OP_RANDOM, lower_random},
 };
 
-static void lower_group(Lower *l, const Group *g)
-{
+static void lower_group(Lower *l, const Group *g) {
     if (!g->anchor) {
         lower_map(l, g);
         return;
@@ -133,16 +122,14 @@ static void lower_group(Lower *l, const Group *g)
 
 /* ---- kernels, each once, under names of their own ---- */
 
-static bool name_taken(const Module *m, const char *name)
-{
+static bool name_taken(const Module *m, const char *name) {
     for (int i = 0; i < m->kernel_count; i++)
         if (strcmp(m->kernels[i]->name, name) == 0)
             return true;
     return false;
 }
 
-static Kernel *share_kernel(Module *m, Kernel *k)
-{
+static Kernel *share_kernel(Module *m, Kernel *k) {
     for (int i = 0; i < m->kernel_count; i++)
         if (m->kernels[i]->hash == k->hash && kernel_equal(m->kernels[i], k))
             return m->kernels[i];
@@ -157,8 +144,7 @@ static Kernel *share_kernel(Module *m, Kernel *k)
 
 /* ---- entries ---- */
 
-static MemPlace arg_place(const Lower *l, const ArgRef *a)
-{
+static MemPlace arg_place(const Lower *l, const ArgRef *a) {
     if (!a->value)
         return l->temps[a->temp].place;
     Node *n = a->value;
@@ -168,8 +154,7 @@ static MemPlace arg_place(const Lower *l, const ArgRef *a)
     return (MemPlace){value_info(n)->space, value_info(n)->offset};
 }
 
-static void describe_value(const Lower *l, const PlannedCall *p, Call *c)
-{
+static void describe_value(const Lower *l, const PlannedCall *p, Call *c) {
     c->tap = p->tap && p->tap->tap[0] ? p->tap->tap : NULL;
     c->out = p->tap ? p->out : -1;
     if (c->out < 0)
@@ -180,8 +165,7 @@ static void describe_value(const Lower *l, const PlannedCall *p, Call *c)
     c->out_count = value_floats(n, l->target->width) / (n->shape.batched ? n->shape.dim[0] : 1);
 }
 
-static void finish_call(Lower *l, const PlannedCall *p)
-{
+static void finish_call(Lower *l, const PlannedCall *p) {
     Module *m = l->module;
     Call c = {.kernel = share_kernel(m, p->kernel), .arg_count = p->arg_count, .tasks = p->tasks, .unit = p->unit, .flops = p->flops};
     c.title = p->group ? group_title(l->arena, p->group) : p->kernel->title;
@@ -193,8 +177,7 @@ static void finish_call(Lower *l, const PlannedCall *p)
     ARENA_PUSH(m->arena, e->calls, e->count, e->cap, c);
 }
 
-static void lower_entry(Module *m, EntryId entry, Graph *g)
-{
+static void lower_entry(Module *m, EntryId entry, Graph *g) {
     if (!g)
         return;
     Lower l = {.arena = m->arena, .module = m, .target = m->target, .math = m->math, .entry = entry};
@@ -207,8 +190,7 @@ static void lower_entry(Module *m, EntryId entry, Graph *g)
         finish_call(&l, l.calls[i]);
 }
 
-Module *module_lower(Arena *arena, Program *p, const LowerOptions *o)
-{
+Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas};
     static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};

@@ -5,8 +5,7 @@
 
 static const char *const space_names[] = {"params", "states", "raw", "grads", "slots", "prepared", "block", "constants"};
 
-static void print_place(Writer *w, MemPlace p)
-{
+static void print_place(Writer *w, MemPlace p) {
     if (p.space >= SPACE_OUTPUT)
         writer_printf(w, "output%d", p.space - SPACE_OUTPUT);
     else if (p.space >= SPACE_INPUT)
@@ -16,8 +15,7 @@ static void print_place(Writer *w, MemPlace p)
     writer_printf(w, "+%" PRId64, p.offset);
 }
 
-static void print_call(Writer *w, const Call *c)
-{
+static void print_call(Writer *w, const Call *c) {
     writer_printf(w, "  %s(", c->kernel->name);
     for (int i = 0; i < c->arg_count; i++) {
         writer_text(w, i ? ", " : "");
@@ -29,8 +27,7 @@ static void print_call(Writer *w, const Call *c)
     writer_printf(w, "  ; %s\n", c->title ? c->title : "");
 }
 
-void module_print(Writer *w, const Module *m)
-{
+void module_print(Writer *w, const Module *m) {
     writer_printf(w, "module %s target %s %s batch %" PRId64 "\n", m->program->name, m->target->name,
                   m->math == MATH_STRICT ? "strict" : "fast", m->program->batch);
     for (int e = 0; e < ENTRY_COUNT; e++) {
@@ -46,8 +43,7 @@ void module_print(Writer *w, const Module *m)
     }
 }
 
-void module_print_plan(Writer *w, const Module *m)
-{
+void module_print_plan(Writer *w, const Module *m) {
     static const char *const entries[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     writer_printf(w, "block %" PRId64 " bytes, prepared %" PRId64 ", scratch %" PRId64 " per thread\n", m->block_bytes,
                   m->prepared_bytes, m->scratch_bytes);

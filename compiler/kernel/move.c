@@ -14,8 +14,7 @@ typedef struct {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Where x's element at[] stands in the result. */
-static Index result_index(const Move *m)
-{
+static Index result_index(const Move *m) {
     Index sum = index_const(0);
     int64_t stride = 1;
     if (m->y->op == OP_RESHAPE) {
@@ -28,8 +27,7 @@ static Index result_index(const Move *m)
     return sum;
 }
 
-static int open_axes(Move *m, int but)
-{
+static int open_axes(Move *m, int but) {
     static const char *const names[MAX_RANK] = {"i", "j", "y", "x", "z", "w"};
     int opened = 0;
     for (int i = m->x->shape.batched ? 1 : 0; i < m->x->shape.rank; i++) {
@@ -41,14 +39,12 @@ static int open_axes(Move *m, int but)
     return opened;
 }
 
-static void copy_element(Move *m, Index from)
-{
+static void copy_element(Move *m, Index from) {
     Reg v = kb_load(m->k, ACCESS_SCALAR, m->from, from);
     kb_store(m->k, ACCESS_SCALAR, m->to, result_index(m), v);
 }
 
-static void copy_blocked(Move *m)
-{
+static void copy_blocked(Move *m) {
     int width = m->l->target->width;
     int64_t channels = m->x->shape.dim[m->x->channel], blocks = ceil_div(channels, width);
     Index block = index_var(kb_loop(m->k, "block", index_const(0), index_const(blocks), 1));
@@ -61,16 +57,14 @@ static void copy_blocked(Move *m)
         kb_end(m->k);
 }
 
-static void copy_plain(Move *m)
-{
+static void copy_plain(Move *m) {
     int opened = open_axes(m, -1);
     copy_element(m, plain_index(m->x, m->at));
     while (opened--)
         kb_end(m->k);
 }
 
-void lower_move(Lower *l, const Group *g)
-{
+void lower_move(Lower *l, const Group *g) {
     Move m = {.l = l, .y = g->anchor, .x = g->anchor->in[0]};
     assert(m.x->shape.batched == m.y->shape.batched && value_info(m.y)->layout == LAYOUT_PLAIN);
     m.k = lower_kernel(l, g, "_copy");

@@ -19,23 +19,20 @@ enum { ALIGN = 64 };
 
 static int64_t align_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-static Node *base_of(Node *n)
-{
+static Node *base_of(Node *n) {
     while (value_info(n)->alias)
         n = value_info(n)->alias;
     return n;
 }
 
-static int *life_of(Plan *p, const ArgRef *a)
-{
+static int *life_of(Plan *p, const ArgRef *a) {
     if (!a->value)
         return &p->l->temps[a->temp].life;
     Node *n = base_of(a->value);
     return value_info(n)->placed ? NULL : &value_info(n)->life;
 }
 
-static int new_life(Plan *p, const ArgRef *a, bool prepare)
-{
+static int new_life(Plan *p, const ArgRef *a, bool prepare) {
     Life life = {.first = INT32_MAX, .last = -1, .value = a->value ? base_of(a->value) : NULL, .temp = a->temp, .prepared = prepare};
     if (a->value)
         life.bytes = 4 * value_floats(life.value, p->l->target->width);
@@ -48,8 +45,7 @@ static int new_life(Plan *p, const ArgRef *a, bool prepare)
     return p->count;
 }
 
-static void collect_lives(Plan *p)
-{
+static void collect_lives(Plan *p) {
     for (int c = 0; c < p->l->call_count; c++) {
         PlannedCall *call = p->l->calls[c];
         for (int i = 0; i < call->arg_count; i++) {
@@ -65,8 +61,7 @@ static void collect_lives(Plan *p)
     }
 }
 
-static int by_size(const void *a, const void *b)
-{
+static int by_size(const void *a, const void *b) {
     const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? 1 : -1;
@@ -76,8 +71,7 @@ static int by_size(const void *a, const void *b)
 static bool meet(const Life *a, const Life *b) { return a->first <= b->last && b->first <= a->last; }
 
 /* The lowest offset that no placed life occupies while this one lives. `placed` is sorted by offset. */
-static int64_t lowest_gap(const Life *life, Life *const *placed, int count)
-{
+static int64_t lowest_gap(const Life *life, Life *const *placed, int count) {
     int64_t at = 0;
     for (int i = 0; i < count; i++) {
         const Life *other = placed[i];
@@ -90,8 +84,7 @@ static int64_t lowest_gap(const Life *life, Life *const *placed, int count)
     return at;
 }
 
-static void insert_sorted(Life **placed, int count, Life *life)
-{
+static void insert_sorted(Life **placed, int count, Life *life) {
     int i = count;
     for (; i > 0 && placed[i - 1]->offset > life->offset; i--)
         placed[i] = placed[i - 1];
@@ -99,8 +92,7 @@ static void insert_sorted(Life **placed, int count, Life *life)
 }
 
 /* Offsets of all lives; the block's size. Prepared ones lie behind each other in their own space. */
-static int64_t place_lives(Plan *p)
-{
+static int64_t place_lives(Plan *p) {
     Life **order = NEW_ARRAY(p->l->arena, Life *, p->count + 1);
     Life **placed = NEW_ARRAY(p->l->arena, Life *, p->count + 1);
     int count = 0, done = 0;
@@ -125,16 +117,14 @@ static int64_t place_lives(Plan *p)
     return top;
 }
 
-static const char *life_text(const Plan *p, const Life *life)
-{
+static const char *life_text(const Plan *p, const Life *life) {
     if (!life->value)
         return p->l->temps[life->temp].what;
     return arena_printf(p->l->arena, "%s %s", life->value->tap[0] ? life->value->tap : "-",
                         shape_text(p->l->arena, life->value->type, &life->value->shape));
 }
 
-static void record(Plan *p)
-{
+static void record(Plan *p) {
     Module *m = p->l->module;
     for (int i = 0; i < p->count; i++) {
         Life *life = &p->lives[i];
@@ -152,8 +142,7 @@ static void record(Plan *p)
     }
 }
 
-void lower_plan(Lower *l)
-{
+void lower_plan(Lower *l) {
     Plan p = {.l = l};
     collect_lives(&p);
     int64_t top = place_lives(&p);

@@ -3,19 +3,16 @@
  * whose rows are padded to whole vectors; the padding is made zero here, as every reader expects. */
 #include "kernel/lower.h"
 
-static int64_t row_length(const Node *n, int width)
-{
+static int64_t row_length(const Node *n, int width) {
     int64_t columns = n->shape.dim[1];
     return value_info(n)->layout == LAYOUT_BLOCKED ? (columns + width - 1) / width * width : columns;
 }
 
-static int matrix_arg(Lower *l, Kernel *k, const char *name, const Node *n, bool written)
-{
+static int matrix_arg(Lower *l, Kernel *k, const char *name, const Node *n, bool written) {
     return kb_arg(k, name, ELEM_F32, written, value_floats(n, l->target->width), shape_text(l->arena, n->type, &n->shape));
 }
 
-static void clear_padding(Kernel *k, int buffer, const Node *y, int64_t row)
-{
+static void clear_padding(Kernel *k, int buffer, const Node *y, int64_t row) {
     int64_t columns = y->shape.dim[1];
     if (row == columns)
         return;
@@ -26,8 +23,7 @@ static void clear_padding(Kernel *k, int buffer, const Node *y, int64_t row)
     kb_end(k);
 }
 
-static Product product_of(const Lower *l, const Node *y)
-{
+static Product product_of(const Lower *l, const Node *y) {
     const Node *a = y->op == OP_CONV_WEIGHT ? y->in[1] : y->in[0];
     const Node *b = y->op == OP_CONV_WEIGHT ? y->in[0] : y->in[1];
     bool weight = y->op == OP_CONV_WEIGHT;
@@ -41,8 +37,7 @@ static Product product_of(const Lower *l, const Node *y)
     return p;
 }
 
-void lower_product(Lower *l, const Group *g)
-{
+void lower_product(Lower *l, const Group *g) {
     Node *y = g->anchor;
     Node *a = y->op == OP_CONV_WEIGHT ? y->in[1] : y->in[0];
     Node *b = y->op == OP_CONV_WEIGHT ? y->in[0] : y->in[1];

@@ -11,8 +11,7 @@ typedef struct { Reg word[4]; } Counter;
 static Reg op2(Kernel *k, KOp op, Reg x, Reg y) { return kb_op(k, op, x, y, NO_REG); }
 static Reg splat(Kernel *k, Reg scalar) { return kb_op(k, KOP_SPLAT, scalar, NO_REG, NO_REG); }
 
-static Counter philox_round(Kernel *k, Counter c, Reg key0, Reg key1)
-{
+static Counter philox_round(Kernel *k, Counter c, Reg key0, Reg key1) {
     Reg m0 = kb_int(k, (int32_t)0xD2511F53u, true), m1 = kb_int(k, (int32_t)0xCD9E8D57u, true);
     Reg hi0 = op2(k, KOP_IMULHI, c.word[0], m0), lo0 = op2(k, KOP_IMUL, c.word[0], m0);
     Reg hi1 = op2(k, KOP_IMULHI, c.word[2], m1), lo1 = op2(k, KOP_IMUL, c.word[2], m1);
@@ -22,8 +21,7 @@ static Counter philox_round(Kernel *k, Counter c, Reg key0, Reg key1)
 }
 
 /* Word `lane` (0..3, per lane of the vector) of the encrypted counter. */
-static Reg pick_word(Kernel *k, Counter c, Reg lane)
-{
+static Reg pick_word(Kernel *k, Counter c, Reg lane) {
     Reg r = c.word[3];
     for (int w = 2; w >= 0; w--)
         r = kb_op(k, KOP_SELECT, op2(k, KOP_IEQ, lane, kb_int(k, w, true)), c.word[w], r);
@@ -31,8 +29,7 @@ static Reg pick_word(Kernel *k, Counter c, Reg lane)
 }
 
 /* Uniform numbers of the elements whose numbers stand in `element`. */
-static Reg philox(Kernel *k, Reg element, uint32_t stream)
-{
+static Reg philox(Kernel *k, Reg element, uint32_t stream) {
     Counter c = {{op2(k, KOP_ISHR, element, kb_int(k, 2, true)), kb_int(k, 0, true),
                   splat(k, kb_run(k, RUN_STEP_COUNT)), kb_int(k, (int32_t)stream, true)}};
     Reg key0 = splat(k, kb_run(k, RUN_SEED0)), key1 = splat(k, kb_run(k, RUN_SEED1));
@@ -50,8 +47,7 @@ typedef struct { Lower *l; Node *y; Kernel *k; int to, width, axis; bool blocked
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-static int64_t axis_stride(const Node *y, int axis)
-{
+static int64_t axis_stride(const Node *y, int axis) {
     int64_t stride = 1;
     for (int i = y->shape.rank - 1; i > axis; i--)
         stride *= y->shape.dim[i];
@@ -59,8 +55,7 @@ static int64_t axis_stride(const Node *y, int axis)
 }
 
 /* The vector at at[] (at[axis]: element number of lane 0 along the axis). */
-static void emit_vector(Random *r, Index *at, Index block)
-{
+static void emit_vector(Random *r, Index *at, Index block) {
     Kernel *k = r->k;
     int64_t stride = r->axis < 0 ? 1 : axis_stride(r->y, r->axis), extent = r->axis < 0 ? 1 : r->y->shape.dim[r->axis];
     Index lanes = index_plus(index_scale(block, -r->width), extent);
@@ -78,8 +73,7 @@ static void emit_vector(Random *r, Index *at, Index block)
     kb_store(k, ACCESS_VECTOR, r->to, value_index(r->y, r->width, at, block), value);
 }
 
-static void random_task(Random *r)
-{
+static void random_task(Random *r) {
     static const char *const names[MAX_RANK] = {"i", "j", "y", "x", "z", "w"};
     Kernel *k = r->k;
     const Shape *s = &r->y->shape;
@@ -102,8 +96,7 @@ static void random_task(Random *r)
         kb_end(k);
 }
 
-void lower_random(Lower *l, const Group *g)
-{
+void lower_random(Lower *l, const Group *g) {
     Random r = {.l = l, .y = g->anchor, .width = l->target->width};
     const Shape *s = &r.y->shape;
     r.blocked = value_info(r.y)->layout == LAYOUT_BLOCKED;

@@ -29,8 +29,7 @@ static bool reduced(const Reduce *r, int axis) { return r->y->attr.axes >> axis 
 static bool is_max(const Reduce *r) { return r->y->op == OP_MAXIMUM; }
 
 /* Kept axes but the batch become digits of the task number, the last one fastest. */
-static int64_t kept_tasks(const Reduce *r)
-{
+static int64_t kept_tasks(const Reduce *r) {
     int64_t tasks = 1;
     for (int i = 0; i < r->x->shape.rank; i++) {
         if (reduced(r, i) || (i == 0 && r->x->shape.batched))
@@ -40,8 +39,7 @@ static int64_t kept_tasks(const Reduce *r)
     return tasks;
 }
 
-static void decode_task(Reduce *r, Index rest)
-{
+static void decode_task(Reduce *r, Index rest) {
     static const char *const names[MAX_RANK] = {"d0", "d1", "d2", "d3", "d4", "d5"};
     for (int i = r->x->shape.rank - 1; i >= 0; i--) {
         int64_t size = i == r->axis ? r->blocks : r->x->shape.dim[i];
@@ -58,14 +56,12 @@ static void decode_task(Reduce *r, Index rest)
     }
 }
 
-static Index batch_end(const Reduce *r, int axis)
-{
+static Index batch_end(const Reduce *r, int axis) {
     bool batch = axis == 0 && r->x->shape.batched;
     return batch ? index_var(VAR_N) : index_const(r->x->shape.dim[axis]);
 }
 
-static int open_reduced(Reduce *r)
-{
+static int open_reduced(Reduce *r) {
     static const char *const names[MAX_RANK] = {"r0", "r1", "r2", "r3", "r4", "r5"};
     int opened = 0;
     for (int i = 0; i < r->x->shape.rank; i++) {
@@ -81,21 +77,18 @@ static int open_reduced(Reduce *r)
     return opened;
 }
 
-static int64_t stride_of_axis(const Reduce *r)
-{
+static int64_t stride_of_axis(const Reduce *r) {
     int64_t stride = 1;
     for (int i = r->x->shape.rank - 1; i > r->axis; i--)
         stride *= r->x->shape.dim[i];
     return stride;
 }
 
-static Index lanes(const Reduce *r)
-{
+static Index lanes(const Reduce *r) {
     return index_plus(index_scale(r->block, -r->width), r->x->shape.dim[r->axis]);
 }
 
-static Reg load_vector(Reduce *r)
-{
+static Reg load_vector(Reduce *r) {
     if (r->blocked)
         return kb_load(r->k, ACCESS_VECTOR, r->from, value_index(r->x, r->width, r->at, r->block));
     Index at[MAX_RANK];
@@ -106,8 +99,7 @@ static Reg load_vector(Reduce *r)
 }
 
 /* Lanes that do not exist hold zero: neutral for a sum, not for a maximum. */
-static Reg neutral_lanes(Reduce *r, Reg v)
-{
+static Reg neutral_lanes(Reduce *r, Reg v) {
     if (!is_max(r) || r->axis_kept || r->x->shape.dim[r->axis] % r->width == 0)
         return v;
     Reg first = kb_op(r->k, KOP_SPLAT, kb_from_index(r->k, index_scale(r->block, r->width)), NO_REG, NO_REG);
@@ -116,8 +108,7 @@ static Reg neutral_lanes(Reduce *r, Reg v)
     return kb_op(r->k, KOP_SELECT, mask, v, kb_const(r->k, -INFINITY, true));
 }
 
-static void store_result(Reduce *r)
-{
+static void store_result(Reduce *r) {
     for (int i = 0; i < r->x->shape.rank; i++)
         if (reduced(r, i))
             r->at[i] = index_const(0);
@@ -138,8 +129,7 @@ static void store_result(Reduce *r)
     kb_store_lanes(r->k, stride == 1 ? ACCESS_MASKED : ACCESS_STRIDED, r->to, plain_index(r->y, r->at), lanes(r), stride, r->acc);
 }
 
-static void reduce_task(Reduce *r)
-{
+static void reduce_task(Reduce *r) {
     Index image, rest;
     bool per_image = r->x->shape.batched && !reduced(r, 0);
     rest = task_split(r->k, per_image, kept_tasks(r), &image);
@@ -157,8 +147,7 @@ static void reduce_task(Reduce *r)
 }
 
 /* The vectors' axis: the channels of a blocked operand or result, else the last axis. */
-static void choose_axis(Reduce *r)
-{
+static void choose_axis(Reduce *r) {
     bool blocked_result = value_info(r->y)->layout == LAYOUT_BLOCKED && !reduced(r, r->y->channel);
     r->blocked = value_info(r->x)->layout == LAYOUT_BLOCKED;
     r->axis = r->blocked || blocked_result ? r->y->channel : r->x->shape.rank - 1;
@@ -167,8 +156,7 @@ static void choose_axis(Reduce *r)
     r->axis_kept = !reduced(r, r->axis);
 }
 
-void lower_reduce(Lower *l, const Group *g)
-{
+void lower_reduce(Lower *l, const Group *g) {
     Reduce r = {.l = l, .g = g, .y = g->anchor, .x = g->anchor->in[0], .width = l->target->width};
     choose_axis(&r);
     r.k = lower_kernel(l, g, is_max(&r) ? "_max" : "_sum");

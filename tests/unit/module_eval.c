@@ -6,20 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void set_space(ModuleEval *e, Arena *a, int space, int64_t bytes)
-{
+static void set_space(ModuleEval *e, Arena *a, int space, int64_t bytes) {
     e->bytes[space] = bytes;
     e->space[space] = arena_alloc(a, (size_t)bytes + 64);
 }
 
-static void poison(ModuleEval *e, int space)
-{
+static void poison(ModuleEval *e, int space) {
     for (int64_t i = 0; i < e->bytes[space] / 4; i++)
         e->space[space][i] = NAN;
 }
 
-ModuleEval *module_eval_new(Arena *a, const Module *m)
-{
+ModuleEval *module_eval_new(Arena *a, const Module *m) {
     ModuleEval *e = NEW(a, ModuleEval);
     e->module = m;
     for (int t = 0; t < TABLE_COUNT; t++)
@@ -42,8 +39,7 @@ ModuleEval *module_eval_new(Arena *a, const Module *m)
     return e;
 }
 
-static void run_call(ModuleEval *e, const Call *c)
-{
+static void run_call(ModuleEval *e, const Call *c) {
     Arena *a = arena_new(0);
     Writer *why = writer_new(a);
     EvalBuffer args[64];
@@ -61,8 +57,7 @@ static void run_call(ModuleEval *e, const Call *c)
     arena_destroy(a);
 }
 
-void module_eval_run(ModuleEval *e, EntryId entry, int64_t n)
-{
+void module_eval_run(ModuleEval *e, EntryId entry, int64_t n) {
     e->run.n = n;
     for (int i = 0; i < e->module->entry[entry].count; i++)
         run_call(e, &e->module->entry[entry].calls[i]);

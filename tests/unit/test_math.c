@@ -34,8 +34,7 @@ static const Case cases[] = {
     {EXPR_SIN, sin, -1e4, 1e4, 2, 0x1p-23}, {EXPR_COS, cos, -1e4, 1e4, 2, 0x1p-23},
 };
 
-static Kernel *one_operation(Arena *a, const char *target, ExprOp op)
-{
+static Kernel *one_operation(Arena *a, const char *target, ExprOp op) {
     Kernel *k = kernel_new(a, target_find(target), MATH_STRICT, "one", (Span){0});
     int x = kb_arg(k, "x", ELEM_F32, false, 16, ""), y = kb_arg(k, "y", ELEM_F32, false, 16, "");
     int z = kb_arg(k, "z", ELEM_F32, true, 16, "");
@@ -45,8 +44,7 @@ static Kernel *one_operation(Arena *a, const char *target, ExprOp op)
     return k;
 }
 
-static float apply2(Arena *a, const Kernel *k, float x, float y)
-{
+static float apply2(Arena *a, const Kernel *k, float x, float y) {
     float in[16], second[16], out[16];
     for (int i = 0; i < 16; i++) {
         in[i] = x;
@@ -59,15 +57,13 @@ static float apply2(Arena *a, const Kernel *k, float x, float y)
     return out[0];
 }
 
-static double ulp_of(double value)
-{
+static double ulp_of(double value) {
     int exponent;
     frexp(value, &exponent);
     return ldexp(1, (exponent < -125 ? -125 : exponent) - 24);
 }
 
-static void check_case(const Case *c, const char *target)
-{
+static void check_case(const Case *c, const char *target) {
     Arena *a = arena_new(0);
     Kernel *k = one_operation(a, target, c->op);
     double worst = 0, at = 0;
@@ -90,8 +86,7 @@ static void check_case(const Case *c, const char *target)
     arena_destroy(a);
 }
 
-static void test_accuracy(void **state)
-{
+static void test_accuracy(void **state) {
     (void)state;
     for (int i = 0; i < COUNT(cases); i++) {
         check_case(&cases[i], "avx512");
@@ -99,8 +94,7 @@ static void test_accuracy(void **state)
     }
 }
 
-static void expect(ExprOp op, float x, float y, float want)
-{
+static void expect(ExprOp op, float x, float y, float want) {
     Arena *a = arena_new(0);
     float got = apply2(a, one_operation(a, "avx2", op), x, y);
     if (!(isnan(want) ? isnan(got) : got == want && signbit(got) == signbit(want)))
@@ -108,8 +102,7 @@ static void expect(ExprOp op, float x, float y, float want)
     arena_destroy(a);
 }
 
-static void test_limits(void **state)
-{
+static void test_limits(void **state) {
     (void)state;
     expect(EXPR_EXP, INFINITY, 0, INFINITY);
     expect(EXPR_EXP, -INFINITY, 0, 0);
@@ -136,8 +129,7 @@ static void test_limits(void **state)
     expect(EXPR_POW, 0, -1, INFINITY);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

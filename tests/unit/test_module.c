@@ -19,8 +19,7 @@ static double rng_real(Rng *r) { return rng_next(r) / 1073741824.0 - 1; }
 
 typedef struct { Program *p; Graph *g; Rng *rng; int params, states; } Net;
 
-static TensorDecl *tensor(Net *n, int rank, const int64_t *dim, bool is_state)
-{
+static TensorDecl *tensor(Net *n, int rank, const int64_t *dim, bool is_state) {
     Shape s = shape_of(false, rank, dim);
     int channel = rank == 1 ? 0 : -1;
     char *name = is_state ? arena_printf(n->p->arena, "state%d", n->states++) : arena_printf(n->p->arena, "t%d", n->params++);
@@ -28,8 +27,7 @@ static TensorDecl *tensor(Net *n, int rank, const int64_t *dim, bool is_state)
     return old ? old : program_add_tensor(n->p, name, s, channel, is_state);
 }
 
-static Node *activation(Net *n, Node *x)
-{
+static Node *activation(Net *n, Node *x) {
     ExprPool *e = n->p->exprs;
     Node *in[3] = {x, graph_tensor(n->g, tensor(n, 0, NULL, false), NULL), graph_tensor(n->g, tensor(n, 0, NULL, false), NULL)};
     const Expr *i0 = expr_input(e, 0), *a = expr_input(e, 1), *b = expr_input(e, 2);
@@ -46,14 +44,12 @@ static Node *activation(Net *n, Node *x)
     return graph_map(n->g, salu, in, 3, NULL);
 }
 
-static Node *bias(Net *n, Node *x)
-{
+static Node *bias(Net *n, Node *x) {
     Node *t = graph_tensor(n->g, tensor(n, 1, &x->shape.dim[1], false), NULL);
     return graph_binary(n->g, EXPR_ADD, x, t, NULL);
 }
 
-static Node *conv(Net *n, Node *x, int64_t out, int64_t k, int64_t stride, int64_t groups)
-{
+static Node *conv(Net *n, Node *x, int64_t out, int64_t k, int64_t stride, int64_t groups) {
     Window w = {.spatial = x->shape.rank - 2, .groups = groups};
     int64_t dims[4] = {out, x->shape.dim[1] / groups, k, k};
     for (int i = 0; i < w.spatial; i++) {
@@ -65,8 +61,7 @@ static Node *conv(Net *n, Node *x, int64_t out, int64_t k, int64_t stride, int64
     return graph_conv(n->g, x, graph_tensor(n->g, tensor(n, 2 + w.spatial, dims, false), NULL), &w, NULL);
 }
 
-static Node *block(Net *n, Node *x, int64_t out, int64_t stride)
-{
+static Node *block(Net *n, Node *x, int64_t out, int64_t stride) {
     int64_t k = rng_below(n->rng, 2) ? 3 : 1;
     Node *h = activation(n, conv(n, x, out, k, stride, 1));
     h = conv(n, h, out, 3, 1, rng_below(n->rng, 3) == 0 && out % 2 == 0 ? 2 : 1);
@@ -78,8 +73,7 @@ static Node *block(Net *n, Node *x, int64_t out, int64_t stride)
     return activation(n, graph_binary(n->g, EXPR_ADD, h, s, NULL));
 }
 
-static Node *pool(Net *n, Node *x, OpId op)
-{
+static Node *pool(Net *n, Node *x, OpId op) {
     Window w = {.spatial = 2, .groups = 1};
     for (int i = 0; i < 2; i++)
         w.kernel[i] = 2, w.stride[i] = 2, w.dilation[i] = 1;
@@ -88,8 +82,7 @@ static Node *pool(Net *n, Node *x, OpId op)
     return graph_pool(n->g, op, &x, &w, s, NULL);
 }
 
-static Node *mean_spatial(Net *n, Node *x)
-{
+static Node *mean_spatial(Net *n, Node *x) {
     Node *s = graph_reduce(n->g, OP_SUM, x, 0xc, NULL);
     ExprPool *e = n->p->exprs;
     s = graph_map(n->g, expr_make(e, EXPR_MUL, expr_input(e, 0), expr_const(e, 1.0 / (double)(x->shape.dim[2] * x->shape.dim[3])), NULL), &s, 1, NULL);
@@ -98,8 +91,7 @@ static Node *mean_spatial(Net *n, Node *x)
 }
 
 /* Batch statistics as batchnorm's training form has them, with a state that follows the mean. */
-static Node *normalize(Net *n, Node *x)
-{
+static Node *normalize(Net *n, Node *x) {
     Graph *g = n->g;
     Node *count = graph_scalar(g, SCALAR_BATCH, NULL);
     Node *area = graph_fill(g, shape_of(false, 0, NULL), -1, (double)(x->shape.dim[2] * x->shape.dim[3]), NULL);
@@ -117,8 +109,7 @@ static Node *normalize(Net *n, Node *x)
     return graph_binary(g, EXPR_MUL, d, scale, NULL);
 }
 
-static Node *cross_entropy(Net *n, Node *logits, Node *labels)
-{
+static Node *cross_entropy(Net *n, Node *logits, Node *labels) {
     Graph *g = n->g;
     ExprPool *e = n->p->exprs;
     Node *top = graph_reduce(g, OP_MAXIMUM, logits, 2, NULL);
@@ -134,8 +125,7 @@ static Node *cross_entropy(Net *n, Node *logits, Node *labels)
     return graph_binary(g, EXPR_DIV, sum, graph_scalar(g, SCALAR_BATCH, NULL), NULL);
 }
 
-static Node *network(Net *n, Node *x, bool training)
-{
+static Node *network(Net *n, Node *x, bool training) {
     static const int64_t widths[] = {3, 5, 8, 16, 17, 20, 32};
     Rng start = *n->rng;
     int64_t w = widths[rng_below(n->rng, COUNT(widths))];
@@ -157,8 +147,7 @@ static Node *network(Net *n, Node *x, bool training)
     return bias(n, conv(n, x, 10, 1, 1, 1));
 }
 
-static Program *make_program(Arena *a, uint64_t seed, int64_t batch)
-{
+static Program *make_program(Arena *a, uint64_t seed, int64_t batch) {
     Program *p = program_new(a, "net");
     p->batch = batch;
     p->recipe = (Recipe){.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 1e-3, .clip_norm = 1, .epochs = 1};
@@ -179,8 +168,7 @@ static Program *make_program(Arena *a, uint64_t seed, int64_t batch)
 
 /* ---- the comparison ---- */
 
-static double worst(const float *got, const double *want, int64_t count)
-{
+static double worst(const float *got, const double *want, int64_t count) {
     double scale = 0, error = 0;
     for (int64_t i = 0; i < count; i++)
         scale += want[i] * want[i];
@@ -191,8 +179,7 @@ static double worst(const float *got, const double *want, int64_t count)
     return error / (sqrt(scale) + 1e-6);
 }
 
-static void fill_values(Arena *a, Program *p, Interp *it, ModuleEval *e, Rng *rng)
-{
+static void fill_values(Arena *a, Program *p, Interp *it, ModuleEval *e, Rng *rng) {
     for (int i = 0; i < p->tensor_count; i++) {
         TensorDecl *t = p->tensors[i];
         int64_t count = shape_count(&t->shape), fan = t->shape.rank > 1 ? count / t->shape.dim[0] : 1;
@@ -207,14 +194,12 @@ static void fill_values(Arena *a, Program *p, Interp *it, ModuleEval *e, Rng *rn
     }
 }
 
-static void check(const char *what, uint64_t seed, int width, double error, double limit)
-{
+static void check(const char *what, uint64_t seed, int width, double error, double limit) {
     if (!(error <= limit))
         fail_msg("seed %llu width %d: %s is off by %g of its norm", (unsigned long long)seed, width, what, error);
 }
 
-static void compare_outputs(Interp *it, ModuleEval *e, int outputs, uint64_t seed)
-{
+static void compare_outputs(Interp *it, ModuleEval *e, int outputs, uint64_t seed) {
     for (int i = 0; i < outputs; i++) {
         int64_t count;
         const double *want = interp_output(it, i, &count);
@@ -222,8 +207,7 @@ static void compare_outputs(Interp *it, ModuleEval *e, int outputs, uint64_t see
     }
 }
 
-static void compare_tensors(Arena *a, Program *p, Interp *it, ModuleEval *e, uint64_t seed)
-{
+static void compare_tensors(Arena *a, Program *p, Interp *it, ModuleEval *e, uint64_t seed) {
     for (int i = 0; i < p->tensor_count; i++) {
         TensorDecl *t = p->tensors[i];
         int64_t count = shape_count(&t->shape);
@@ -234,8 +218,7 @@ static void compare_tensors(Arena *a, Program *p, Interp *it, ModuleEval *e, uin
     }
 }
 
-static void compare_update(Program *p, Interp *it, ModuleEval *e, uint64_t seed)
-{
+static void compare_update(Program *p, Interp *it, ModuleEval *e, uint64_t seed) {
     Arena *a = arena_new(0);
     interp_set_lr(it, 0.1);
     e->run.lr = 0.1f;
@@ -251,8 +234,7 @@ static void compare_update(Program *p, Interp *it, ModuleEval *e, uint64_t seed)
     arena_destroy(a);
 }
 
-static void run_both(Arena *a, Program *p, const Module *m, uint64_t seed, int64_t n)
-{
+static void run_both(Arena *a, Program *p, const Module *m, uint64_t seed, int64_t n) {
     Rng rng = {seed * 77 + (uint64_t)n};
     Interp *it = interp_new(p, true, 0);
     ModuleEval *e = module_eval_new(a, m);
@@ -277,8 +259,7 @@ static void run_both(Arena *a, Program *p, const Module *m, uint64_t seed, int64
     interp_destroy(it);
 }
 
-static void test_networks(void **state)
-{
+static void test_networks(void **state) {
     (void)state;
     static const char *const targets[] = {"portable", "fma128", "avx2", "avx512"};
     for (uint64_t seed = 1; seed <= 24; seed++) {
@@ -292,8 +273,7 @@ static void test_networks(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
