@@ -47,7 +47,7 @@ done
 expect 0 "taps" "$salunc" taps "$models/resnet18.snet"
 says "taps: layer2.0.bn1" 'layer2\.0\.bn1'
 for variant in Rescale101 RescaleX50 RescaleX101; do
-    expect 0 "--network $variant" "$salunc" --network $variant "$models/rescalenet.snet" -D width=4 -D size=64 -D groups=1 -o "$work/v.c"
+    expect 0 "--network $variant" "$salunc" --network $variant "$models/rescalenet.snet" -D size=64 -o "$work/v.c"
 done
 expect 2 "--network of none" "$salunc" --network Rescale102 "$models/rescalenet.snet" -o "$work/v.c"
 says "did you mean" 'Rescale101'
@@ -70,7 +70,7 @@ network Wrong(image: f32[N, 3, 8, 8]) {
 NET
 expect 1 "errors" "$salunc" "$work/wrong.snet" -o "$work/wrong.c"
 says "errors: did you mean" 'batchnorm'
-says "errors: shapes" 'f32\[.*16,8,8\].*f32\[.*4,8,8\]'
+says "errors: shapes" 'f32\[.*16, 8, 8\].*f32\[.*4, 8, 8\]'
 says "errors: the place" 'wrong.snet:5:'
 if [ ! -e "$work/wrong.c" ] && [ ! -e "$work/wrong.h" ]; then ok "errors: nothing is written"; else not_ok "errors: nothing is written" "wrong.c is there"; fi
 printf 'network A(x: f32[N, 3, 8, 8]) {\n  for i in 0..1000000000 { x = x |> conv(8, 3) }\n  return x\n}\n' >"$work/long.snet"
