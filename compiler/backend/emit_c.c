@@ -67,6 +67,10 @@ static void emit(Writer *out, const Module *m, const EmitOptions *o) {
     } else {
         writer_text(out, "#include <salun.h>\n");
     }
+    if (use.blas)
+        writer_text(out, "/* link with -lopenblas, or another CBLAS */\n"
+                         "void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,\n"
+                         "                 const float *b, int ldb, float beta, float *c, int ldc);\n");
     emit_c_prelude(out, m->target, &use);
     writer_bytes(out, kernels->data, kernels->length);
     writer_char(out, '\n');

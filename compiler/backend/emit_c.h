@@ -19,7 +19,7 @@ typedef enum { MEMORY_LOAD, MEMORY_STORE, MEMORY_LOAD_FIRST, MEMORY_STORE_FIRST,
                MEMORY_LOAD_FAR, MEMORY_STORE_FAR, MEMORY_FORMS } MemoryForm;
 typedef enum { MEMORY_F32, MEMORY_I32, MEMORY_U8_F32, MEMORY_U8_I32, MEMORY_TYPES } MemoryType;
 
-typedef struct { bool function[PRELUDE_COUNT]; bool memory[MEMORY_FORMS][MEMORY_TYPES]; } PreludeUse;
+typedef struct { bool blas; bool function[PRELUDE_COUNT]; bool memory[MEMORY_FORMS][MEMORY_TYPES]; } PreludeUse;
 
 const char *prelude_function(PreludeUse *use, PreludeId id);                        /* its name; notes that it is used */
 const char *prelude_memory(PreludeUse *use, MemoryForm form, MemoryType type);

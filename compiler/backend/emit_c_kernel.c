@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { LINE = 118 };
+static const char index_type[] = "const int64_t";      /* declarations of indices have lines of their own */
 
 /* ---- lines ---- */
 
@@ -23,9 +24,10 @@ static void end_line(Emit *e) {
 /* Puts e->text, a statement without its `;`, on the line or on the next one. type: it declares a variable. */
 static void put(Emit *e, const char *type) {
     int width = (int)e->text->length + (type ? (int)strlen(type) : 0) + 3;
-    if (e->on_line && e->out->column + width > LINE)
+    bool indices = e->declaring && !strcmp(e->declaring, index_type), index = type && !strcmp(type, index_type);
+    if (e->on_line && (e->out->column + width > LINE || indices != index))
         end_line(e);
-    if (type && e->declaring == type) {
+    if (type && e->on_line && e->declaring == type) {
         writer_printf(e->out, ", %s", e->text->data);
     } else {
         if (e->declaring)
@@ -67,7 +69,7 @@ static void print_index_set(Emit *e, const Stm *s) {
         emit_c_index(e, &s->end);
         writer_char(e->text, ')');
     }
-    put(e, "const int64_t");
+    put(e, index_type);
 }
 
 static void print_prefetch(Emit *e, const Stm *s) {
@@ -75,6 +77,19 @@ static void print_prefetch(Emit *e, const Stm *s) {
     emit_c_address(e, s);
     writer_printf(e->text, ", 0, %d)", s->value >= 1 && s->value <= 3 ? 4 - s->value : 3);
     put(e, NULL);
+}
+
+/* By CBLAS, row-major; its prototype stands in the prelude. */
+static void print_product(Emit *e, const Product *p) {
+    enum { ROW_MAJOR = 101, AS_IS = 111, TRANSPOSED = 112 };
+    writer_printf(e->text, "cblas_sgemm(%d, %d, %d, (int)(", ROW_MAJOR, p->a_transposed ? TRANSPOSED : AS_IS, p->b_transposed ? TRANSPOSED : AS_IS);
+    emit_c_index(e, &p->m);
+    writer_printf(e->text, "), %lld, (int)(", (long long)p->n);
+    emit_c_index(e, &p->k);
+    writer_printf(e->text, "), 1.0f, %s, %lld, %s, %lld, 0.0f, %s, %lld)", e->buffer_name[p->a], (long long)p->lda, e->buffer_name[p->b],
+                  (long long)p->ldb, e->buffer_name[p->c], (long long)p->ldc);
+    put(e, NULL);
+    e->use->blas = true;
 }
 
 static void print_block(Emit *e, const Stm *s, const Scope *scope);
@@ -144,6 +159,7 @@ static void print_statement(Emit *e, const Stm *s, const Scope *scope) {
         put(e, NULL);
         break;
     case STM_PREFETCH: print_prefetch(e, s); break;
+    case STM_PRODUCT: print_product(e, s->product); break;
     default: print_set(e, s, scope); break;
     }
 }

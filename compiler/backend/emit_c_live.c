@@ -44,6 +44,11 @@ static void need_operands(Emit *e, const Stm *s) {
         break;
     case STM_STORE:
     case STM_ADD_TO: need_reg(e, s->arg[0]); break;
+    case STM_PRODUCT:
+        need_index(e, &s->product->m);
+        need_index(e, &s->product->k);
+        e->buffer_used[s->product->a] = e->buffer_used[s->product->b] = e->buffer_used[s->product->c] = true;
+        break;
     default: break;
     }
     if (s->kind == STM_FROM_INDEX || s->kind == STM_LOAD || s->kind == STM_STORE || s->kind == STM_ADD_TO || s->kind == STM_PREFETCH)
