@@ -176,6 +176,7 @@ static int gradients(Eval *e) {
         code = set_labels(e, n);
     if (code)
         return code;
+    interp_set_seed(e->interp, e->c.program->recipe.seed);
     if (!interp_run(e->interp, e->c.program->step, n))
         return fail_interp(e);
     int64_t count;
