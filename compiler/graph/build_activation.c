@@ -7,7 +7,7 @@
 
 enum {
     FORMULA_DEPTH_MAX = 300,            /* of expressions, through activations used in activations */
-    FORMULA_STEPS_MAX = 20000,          /* of one formula with what it uses written out */
+    FORMULA_STEPS_MAX = 2000,           /* of one formula with what it uses written out */
     FORMULA_NAMES_MAX = 33              /* the input and its parameters */
 };
 
