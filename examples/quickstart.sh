@@ -45,14 +45,14 @@ salunc=$out/bin/salunc
 echo "$salunc"
 
 say "3  models/smallnet.snet becomes a C program that trains"
-echo "\$ salunc --train models/smallnet.snet -o train"
-"$salunc" --train models/smallnet.snet -o "$out/smallnet-train.c"
-"$salunc" --train models/smallnet.snet -o "$out/train"
+echo "\$ salunc --train models/smallnet.snet --batch 32 -o train"
+"$salunc" --train models/smallnet.snet --batch 32 -o "$out/smallnet-train.c"
+"$salunc" --train models/smallnet.snet --batch 32 -o "$out/train"
 echo "$(wc -l <"$out/smallnet-train.c") lines of C, compiled"
 
 say "4  training on 4,000 digits (examples/data/digits)"
-echo "\$ ./train --data examples/data/digits --epochs 4 --save w.safetensors"
-"$out/train" --data examples/data/digits --epochs 4 --save "$out/w.safetensors"
+echo "\$ ./train --data examples/data/digits --epochs 6 --save w.safetensors"
+"$out/train" --data examples/data/digits --epochs 6 --save "$out/w.safetensors"
 
 say "5  the program to deploy: network and weights in one file"
 echo "\$ salunc models/smallnet.snet --embed-weights w.safetensors -o digits"

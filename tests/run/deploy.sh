@@ -12,7 +12,7 @@ deploy() {
     seconds=$(echo "$(date +%s.%N) - $start" | bc 2>/dev/null || awk "BEGIN { print $(date +%s.%N) - $start }")
     correct=$(sed -n '$s/.*"test_correct": \([0-9]*\).*/\1/p' "$work/$name.jsonl")
     images=$(sed -n '$s/.*"test_images": \([0-9]*\).*/\1/p' "$work/$name.jsonl")
-    loss=$(sed 's/.*"loss": \([0-9.e-]*\).*/\1/' "$work/$name.jsonl" | tr '\n' ' ')
+    loss=$(sed -n 's/.*"loss": \([0-9.e-]*\).*/\1/p' "$work/$name.jsonl" | tr '\n' ' ')
     echo "note $name: $correct of $images right after $epochs epochs, $(printf %.1f "$seconds") s, loss $loss"
     if [ "$((${correct:-0} * 10000))" -ge "$((least * ${images:-1}))" ]; then ok "$name: accuracy"
     else not_ok "$name: accuracy" "$correct of $images, wanted $least of 10000"; fi

@@ -5,7 +5,7 @@
 net=$root/models/smallnet.snet
 data=$root/examples/data/digits
 
-deploy digits "$net" "$data" 64 9300 2
+deploy digits "$net" "$data" 32 9500 5
 right=0
 count=0
 for picture in "$data"/pictures/*.png; do
@@ -20,8 +20,8 @@ check "eval-only" "$work/digits-train" --data "$data" --weights "$work/digits.sa
 if grep -q "($correct of $images)" "$work/log"; then ok "eval-only says the same"; else not_ok "eval-only says the same" "$(cat "$work/log")"; fi
 
 # broken off at an epoch's end and resumed: the bits of the whole run
-train=("$work/digits-train" --data "$data" --epochs 2)
-check "40 steps, then the rest" "${train[@]}" --steps 40 --save "$work/part.safetensors"
+train=("$work/digits-train" --data "$data" --epochs 5)
+check "300 steps, then the rest" "${train[@]}" --steps 300 --save "$work/part.safetensors"
 check "resume" "${train[@]}" --save "$work/part.safetensors" --resume
 check_same "resume: same weights" "$work/digits.safetensors" "$work/part.safetensors"
 "${train[@]}" --lr 0.3 --save "$work/part.safetensors" --resume >"$work/log" 2>&1
@@ -33,10 +33,10 @@ else not_ok "resume with another lr is refused by name" "$(head -1 "$work/log")"
 code=$?
 if [ $code -eq 1 ] && grep -q 'step' "$work/log"; then ok "a loss that is not finite stops training"
 else not_ok "a loss that is not finite stops training" "exit code $code: $(tail -1 "$work/log")"; fi
-check "its checkpoint is good" "$work/digits-train" --data "$data" --epochs 2 --lr 1e9 --checkpoint "$work/wild.checkpoint" --resume --eval-only
+check "its checkpoint is good" "$work/digits-train" --data "$data" --epochs 5 --lr 1e9 --checkpoint "$work/wild.checkpoint" --resume --eval-only
 
 # another number of classes: the rest is kept
-check "another head compiles" "$salunc" --train "$net" --batch 64 -D classes=12 -o "$work/head"
+check "another head compiles" "$salunc" --train "$net" --batch 32 -D classes=12 -o "$work/head"
 check "fine-tuning with --weights-allow" "$work/head" --data "$data" --weights "$work/digits.safetensors" --weights-allow 'fc.*' --steps 3 \
     --save "$work/head.safetensors"
 finish
