@@ -210,7 +210,7 @@ static void pool_gradient(Pool *s) {
     int64_t larger = product(s->in, s->dims), pooled_pixels = product(s->out, s->dims);
     Index base = value_base(s, s->a, larger);
     clear(s, base, larger);
-    Reg none, one, found, share;
+    Reg none, one, found = NO_REG, share;
     constant_to(s, &none, 0);
     constant_to(s, &one, 1);
     constant_to(s, &share, window_share(s));

@@ -19,7 +19,7 @@
 #include "picture/picture.h"
 #include "tiny_program.h"
 
-static char folder[64], paths[16][128];
+static char folder[64], paths[16][512];
 
 static const char *path_of(const char *name) {
     static int turn;

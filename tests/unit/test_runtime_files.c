@@ -24,7 +24,7 @@ static char folder[64];
 static unsigned char *opened;                /* the bytes that open_text made last */
 
 static const char *path_of(const char *name) {
-    static char path[2][128];
+    static char path[2][512];
     static int turn;
     char *p = path[turn ^= 1];
     snprintf(p, sizeof path[0], "%s/%s", folder, name);

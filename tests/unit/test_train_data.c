@@ -23,7 +23,7 @@ static void remove_all(const char *folder) {
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
-        char path[512];
+        char path[1024];
         if (e->d_name[0] == '.')
             continue;
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
