@@ -24,9 +24,8 @@ static void remove_all(const char *folder) {
         return;
     for (struct dirent *e; (e = readdir(d));) {
         char path[1024];
-        if (e->d_name[0] == '.')
+        if (e->d_name[0] == '.' || snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path)
             continue;
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         if (unlink(path) != 0)
             remove_all(path);
     }
