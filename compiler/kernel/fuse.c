@@ -254,8 +254,8 @@ static bool takes_maps(const Fuse *f, const Node *anchor) {
 static bool same_space(const Group *g, const Node *n) {
     if (!shape_equal(&g->space, &n->shape))
         return false;
-    bool group_blocked = g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
-    return group_blocked == layout_wants_blocks(n) && (!group_blocked || g->channel == n->channel);
+    bool blocked = group_is_blocked(g);
+    return blocked == layout_wants_blocks(n) && (!blocked || g->channel == n->channel);
 }
 
 static bool waits_for(const Fuse *f, const Node *n, const Group *g) {

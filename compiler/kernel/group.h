@@ -51,6 +51,7 @@ int64_t value_floats(const Node *n, int width);              /* memory of a valu
 
 /* Feature maps (batched, more than one channel) are blocked where this says so. */
 bool layout_wants_blocks(const Node *n);
+bool group_is_blocked(const Group *g);                       /* the same of a group's space: vectors lie along its channels */
 
 /* The element index of logical position at[0..rank) of a value in its layout, for the vector of W channels (BLOCKED)
  * whose block is `block`: at[channel] is ignored and lane 0 addressed. PLAIN: at[channel] is block * W. */

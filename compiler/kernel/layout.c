@@ -10,6 +10,10 @@ bool layout_wants_blocks(const Node *n) {
     return n->shape.batched && n->shape.rank >= 2 && n->channel >= 1 && n->shape.dim[n->channel] > 1;
 }
 
+bool group_is_blocked(const Group *g) {
+    return g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
+}
+
 int64_t value_floats(const Node *n, int width) {
     int64_t count = shape_count(&n->shape);
     if (value_info(n)->layout == LAYOUT_PLAIN)

@@ -136,7 +136,7 @@ static Node *main_output(const Group *g) {
 
 void lower_map(Lower *l, const Group *g) {
     Map m = {.l = l, .g = g};
-    m.blocked = g->space.batched && g->space.rank >= 2 && g->channel >= 1 && g->space.dim[g->channel] > 1;
+    m.blocked = group_is_blocked(g);
     m.k = lower_kernel(l, g, "");
     m.body = body_new(l, m.k, g, 1);
     shape_tasks(&m);

@@ -1,0 +1,62 @@
+/* body.h - what the files of a Body share: its operators by level, its operands, its sums. */
+#ifndef SALUN_KERNEL_BODY_H
+#define SALUN_KERNEL_BODY_H
+
+#include "kernel/lower.h"
+
+enum { LEVEL_TASK, LEVEL_CHANNEL, LEVEL_POINT };
+
+typedef struct {                 /* one operator of one MAP */
+    const Expr *e;
+    int level;
+    bool fused;                  /* a product that only its sum's fma reads: never computed alone */
+    Reg *reg;                    /* per slot */
+    bool *is_mask;               /* per slot: reg is a mask */
+} Term;
+
+typedef struct { Node *map; Term *terms; int count; } MapTerms;
+
+typedef struct {                 /* an operand from outside, a constant or a run-time scalar */
+    Node *node;
+    int level;
+    int buffer;                  /* -1: immediate */
+    Reg *reg;                    /* per slot */
+} Source;
+
+struct Body {
+    Lower *l;
+    Kernel *k;
+    const Group *g;
+    int width, slots;
+    bool blocked;
+    int axis;                    /* the vectors' axis in the space; -1: rank 0 */
+    int64_t extent;              /* elements along it, flattened axes included */
+    bool ragged;                 /* extent is no multiple of W */
+    bool flat_plain;             /* plain space walked as one axis behind the batch */
+    Source *sources; int source_count;
+    int *out_buffer;             /* per group output */
+    MapTerms *maps;
+    Reg (*sums)[8];              /* per side sum, per slot */
+    Reg iota, limit;             /* ragged: lane numbers, and the extent in all lanes */
+    Reg *mask;                   /* per slot: lanes that exist */
+    Reg *value;                  /* per MAP, at the current point */
+    Reg anchor;
+    int *sum_temp;               /* per side sum: its partial sums */
+    int *sum_buffer;
+    int64_t panels, rows, unit;
+};
+
+/* body_terms.c */
+void body_build_terms(Body *b, int map);
+void body_emit_level(Body *b, int level, int slot, const Index *at, Index block);   /* all MAPs' operators of a level */
+
+static inline bool body_per_channel(const Node *sum) { return shape_count(&sum->shape) > 1; }
+
+/* body.c */
+Reg *body_new_regs(const Body *b);                           /* NO_REG for every slot */
+const Source *body_source(const Body *b, const Node *x);     /* NULL: x is a member */
+int body_member(const Body *b, const Node *x);               /* position among the group's MAPs, -1: it is none */
+Reg body_value(const Body *b, const Node *x, int slot);      /* operand or member, at the current point */
+Index body_lanes(const Body *b, Index block);                /* lanes of a vector that exist */
+const char *body_buffer_text(const Body *b, const Node *n);  /* shape, layout and name, for readers */
+#endif

@@ -1,0 +1,177 @@
+/* body_terms.c - the operators of a body's MAPs, each at its level, as kernel operations.
+ * A product that one sum alone reads becomes that sum's fma. Comparisons are masks until a number is asked for. */
+#include "kernel/body.h"
+
+#include <assert.h>
+
+static Term *find_term(MapTerms *m, const Expr *e) {
+    int low = 0, high = m->count - 1;
+    while (low < high) {
+        int mid = (low + high) / 2;
+        if (m->terms[mid].e->id < e->id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    assert(m->terms[low].e == e);
+    return &m->terms[low];
+}
+
+static int term_level(Body *b, MapTerms *m, const Expr *e) {
+    if (e->op == EXPR_CONST)
+        return LEVEL_TASK;
+    if (e->op == EXPR_COORD)
+        return LEVEL_POINT;
+    if (e->op == EXPR_INPUT) {
+        const Source *s = body_source(b, m->map->in[e->index]);
+        return s ? s->level : LEVEL_POINT;
+    }
+    int level = LEVEL_TASK;
+    for (int i = 0; i < expr_info[e->op].args; i++) {
+        int arg = find_term(m, e->arg[i])->level;
+        level = arg > level ? arg : level;
+    }
+    return level;
+}
+
+static int uses_of(const MapTerms *m, const Expr *e) {
+    int uses = 0;
+    for (int i = 0; i < m->count; i++)
+        for (int k = 0; k < expr_info[m->terms[i].e->op].args; k++)
+            uses += m->terms[i].e->arg[k] == e;
+    return uses;
+}
+
+/* ADD and SUB with a product that nothing else reads become one fma. Which argument of `e`, or -1. */
+static int fma_argument(MapTerms *m, const Expr *e) {
+    if (e->op != EXPR_ADD && e->op != EXPR_SUB)
+        return -1;
+    for (int i = 1; i >= 0; i--)
+        if (e->arg[i]->op == EXPR_MUL && uses_of(m, e->arg[i]) == 1 && find_term(m, e->arg[i])->level == find_term(m, e)->level)
+            if (!(e->op == EXPR_SUB && i == 0))
+                return i;
+    return -1;
+}
+
+void body_build_terms(Body *b, int map) {
+    MapTerms *m = &b->maps[map];
+    m->map = b->g->maps[map];
+    const Expr **nodes = expr_nodes(b->l->arena, m->map->attr.expr, &m->count);
+    m->terms = NEW_ARRAY(b->l->arena, Term, m->count);
+    for (int i = 0; i < m->count; i++) {
+        m->terms[i] = (Term){.e = nodes[i], .reg = body_new_regs(b), .is_mask = NEW_ARRAY(b->l->arena, bool, b->slots)};
+    }
+    for (int i = 0; i < m->count; i++)
+        m->terms[i].level = term_level(b, m, nodes[i]);
+    for (int i = 0; i < m->count; i++) {
+        int arg = fma_argument(m, nodes[i]);
+        if (arg >= 0)
+            find_term(m, nodes[i]->arg[arg])->fused = true;
+    }
+}
+
+static int slot_of(const Term *t, int slot) { return t->level == LEVEL_TASK ? 0 : slot; }
+
+static Reg as_float(Body *b, const Term *t, int slot) {
+    Reg r = t->reg[slot_of(t, slot)];
+    if (!t->is_mask[slot_of(t, slot)])
+        return r;
+    return kb_op(b->k, KOP_SELECT, r, kb_const(b->k, 1, true), kb_const(b->k, 0, true));
+}
+
+static Reg as_mask(Body *b, const Term *t, int slot) {
+    Reg r = t->reg[slot_of(t, slot)];
+    if (t->is_mask[slot_of(t, slot)])
+        return r;
+    return kb_op(b->k, KOP_MNOT, kb_op(b->k, KOP_FEQ, r, kb_const(b->k, 0, true), NO_REG), NO_REG, NO_REG);
+}
+
+static Reg splat_index(Body *b, Index i) {
+    Reg number = kb_op(b->k, KOP_I2F, kb_from_index(b->k, i), NO_REG, NO_REG);
+    return kb_op(b->k, KOP_SPLAT, number, NO_REG, NO_REG);
+}
+
+static Reg coordinate(Body *b, int axis, const Index *at, Index block) {
+    if (axis != b->axis)
+        return splat_index(b, at[axis]);
+    Reg lane = kb_op(b->k, KOP_I2F, kb_iota(b->k), NO_REG, NO_REG);
+    return kb_op(b->k, KOP_FADD, splat_index(b, index_scale(block, b->width)), lane, NO_REG);
+}
+
+typedef struct { ExprOp expr; KOp op; } Direct;
+static const Direct direct[] = {
+    {EXPR_ADD, KOP_FADD}, {EXPR_SUB, KOP_FSUB}, {EXPR_MUL, KOP_FMUL}, {EXPR_DIV, KOP_FDIV}, {EXPR_NEG, KOP_FNEG},
+    {EXPR_SQRT, KOP_FSQRT}, {EXPR_ABS, KOP_FABS}, {EXPR_MIN, KOP_FMIN}, {EXPR_MAX, KOP_FMAX}, {EXPR_DETACH, KOP_MOVE},
+    {EXPR_LT, KOP_FLT}, {EXPR_LE, KOP_FLE}, {EXPR_EQ, KOP_FEQ},
+};
+
+static bool gives_mask(ExprOp op) {
+    return op == EXPR_LT || op == EXPR_LE || op == EXPR_EQ || op == EXPR_AND || op == EXPR_OR || op == EXPR_NOT;
+}
+
+static Reg emit_logic(Body *b, MapTerms *m, const Expr *e, int slot) {
+    Reg x = as_mask(b, find_term(m, e->arg[0]), slot);
+    if (e->op == EXPR_NOT)
+        return kb_op(b->k, KOP_MNOT, x, NO_REG, NO_REG);
+    Reg y = as_mask(b, find_term(m, e->arg[1]), slot);
+    return kb_op(b->k, e->op == EXPR_AND ? KOP_MAND : KOP_MOR, x, y, NO_REG);
+}
+
+static Reg term_reg(Body *b, MapTerms *m, const Expr *e, int slot) {
+    return as_float(b, find_term(m, e), slot);
+}
+
+static Reg emit_fma(Body *b, MapTerms *m, const Expr *e, int product, int slot) {
+    const Expr *p = e->arg[product];
+    Reg x = term_reg(b, m, p->arg[0], slot), y = term_reg(b, m, p->arg[1], slot);
+    Reg z = term_reg(b, m, e->arg[1 - product], slot);
+    return kb_op(b->k, e->op == EXPR_SUB ? KOP_FNMA : KOP_FMA, x, y, z);
+}
+
+static Reg emit_operator(Body *b, MapTerms *m, const Expr *e, int slot) {
+    Kernel *k = b->k;
+    int product = fma_argument(m, e);
+    if (product >= 0)
+        return emit_fma(b, m, e, product, slot);
+    if (e->op == EXPR_AND || e->op == EXPR_OR || e->op == EXPR_NOT)
+        return emit_logic(b, m, e, slot);
+    if (e->op == EXPR_SELECT) {
+        Reg mask = as_mask(b, find_term(m, e->arg[0]), slot);
+        return kb_op(k, KOP_SELECT, mask, term_reg(b, m, e->arg[1], slot), term_reg(b, m, e->arg[2], slot));
+    }
+    Reg x = term_reg(b, m, e->arg[0], slot);
+    Reg y = expr_info[e->op].args > 1 ? term_reg(b, m, e->arg[1], slot) : NO_REG;
+    for (int i = 0; i < COUNT(direct); i++)
+        if (direct[i].expr == e->op)
+            return kb_op(k, direct[i].op, x, y, NO_REG);
+    if (e->op == EXPR_RSQRT)
+        return kb_op(k, KOP_FDIV, kb_const(k, 1, true), kb_op(k, KOP_FSQRT, x, NO_REG, NO_REG), NO_REG);
+    return math_op(k, e->op, x, y);
+}
+
+static void emit_term(Body *b, MapTerms *m, Term *t, int slot, const Index *at, Index block) {
+    const Expr *e = t->e;
+    t->is_mask[slot] = false;
+    if (t->fused)
+        return;
+    if (e->op == EXPR_CONST)
+        t->reg[slot] = kb_const(b->k, e->value, true);
+    else if (e->op == EXPR_INPUT)
+        t->reg[slot] = body_value(b, m->map->in[e->index], slot);
+    else if (e->op == EXPR_COORD)
+        t->reg[slot] = coordinate(b, e->index, at, block);
+    else
+        t->reg[slot] = emit_operator(b, m, e, slot);
+    t->is_mask[slot] = e->op < EXPR_OP_COUNT && gives_mask(e->op);
+}
+
+void body_emit_level(Body *b, int level, int slot, const Index *at, Index block) {
+    for (int i = 0; i < b->g->map_count; i++) {
+        MapTerms *m = &b->maps[i];
+        for (int t = 0; t < m->count; t++)
+            if (m->terms[t].level == level)
+                emit_term(b, m, &m->terms[t], slot, at, block);
+        if (level == LEVEL_POINT)
+            b->value[i] = term_reg(b, m, m->map->attr.expr, slot);
+    }
+}
