@@ -167,7 +167,7 @@ static void describe_value(const Lower *l, const PlannedCall *p, Call *c) {
 
 static void finish_call(Lower *l, const PlannedCall *p) {
     Module *m = l->module;
-    Call c = {.kernel = share_kernel(m, p->kernel), .arg_count = p->arg_count, .tasks = p->tasks, .unit = p->unit, .flops = p->flops};
+    Call c = {.kernel = share_kernel(m, p->kernel), .group = p->group, .arg_count = p->arg_count, .tasks = p->tasks, .unit = p->unit, .flops = p->flops};
     c.title = p->group ? group_title(l->arena, p->group) : p->kernel->title;
     c.args = NEW_ARRAY(l->arena, MemPlace, p->arg_count + 1);
     for (int i = 0; i < p->arg_count; i++)

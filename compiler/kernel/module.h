@@ -13,8 +13,11 @@ typedef enum {
 } Space;
 typedef struct { int space; int64_t offset; } MemPlace;      /* offset in bytes */
 
+typedef struct Group Group;
+
 typedef struct {
     Kernel *kernel;            /* shared by calls whose kernels are equal */
+    const Group *group;        /* that it computes a part of, for explanations; NULL: none */
     MemPlace *args; int arg_count;   /* one per BUFFER_ARG of the kernel */
     int64_t tasks, unit;       /* as in SalunCall */
     double flops;              /* of one task */
