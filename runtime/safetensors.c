@@ -34,11 +34,16 @@ struct SalunSt {
 
 /* ---- JSON ---- */
 
-typedef struct { const unsigned char *begin, *at, *end; SalunSt *st; SalunError *err; } Json;
+typedef struct {
+    const unsigned char *begin, *at, *end;
+    const char *tensor;                /* the one being read, or NULL */
+    SalunSt *st;
+    SalunError *err;
+} Json;
 
 static int broken(const Json *j, const char *what) {
-    return salun_error(j->err, SALUN_BAD_INPUT, "%s: not a sound .safetensors file: %s (byte %lld of its header)", j->st->name, what,
-                       (long long)(j->at - j->begin));
+    return salun_error(j->err, SALUN_BAD_INPUT, "%s: not a sound .safetensors file: %s%.100s%s%s (byte %lld of its header)", j->st->name,
+                       j->tensor ? "tensor " : "", j->tensor ? j->tensor : "", j->tensor ? ": " : "", what, (long long)(j->at - j->begin));
 }
 
 static void skip_space(Json *j) {
@@ -272,8 +277,9 @@ static int read_tensor(Json *j, SalunStTensor *t) {
     int64_t offsets[2];
     int offset_count = 0, code;
     unsigned seen = 0;
+    j->tensor = t->name;
     if (!take(j, '{'))
-        return broken(j, "a tensor is no object");
+        return broken(j, "it is no object");
     do {
         const char *key;
         char *keep = j->st->strings_end;
@@ -291,6 +297,7 @@ static int read_tensor(Json *j, SalunStTensor *t) {
     } while (take(j, ','));
     if (!take(j, '}') || seen != ALL || offset_count != 2)
         return tensor_wrong(j, t, "its keys are not dtype, shape and data_offsets, each once");
+    j->tensor = NULL;
     return check_extent(j, t, offsets[0], offsets[1]);
 }
 
@@ -384,7 +391,7 @@ static int parse(SalunSt *st, SalunError *err) {
     st->strings = st->strings_end = malloc((size_t)header + 1);
     if (!st->strings)
         return salun_error(err, SALUN_NO_SPACE, "%s: out of memory", st->name);
-    Json j = { data + 8, data + 8, data + 8 + header, st, err };
+    Json j = { .begin = data + 8, .at = data + 8, .end = data + 8 + header, .st = st, .err = err };
     int code = read_header(&j);
     return code ? code : check_layout(&j);
 }

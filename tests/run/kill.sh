@@ -4,6 +4,6 @@
 kills=30
 [ -n "${SALUN_QUICK:-}" ] && kills=6
 check "compiles" "$salunc" --train "$root/models/smallnet.snet" --batch 64 -D width=8 -o "$work/train"
-check "$kills kills, the same bits" "$run_dir/kill_resume.sh" "$work/train" "$root/examples/data/digits" "$kills" --epochs 2 --threads 2
+check "$kills kills, the same bits" "$run_dir/kill_resume.sh" "$work/train" "$root/examples/data/digits" "$kills" --epochs 4 --threads 2
 cat "$work/log"
 finish
