@@ -9,8 +9,10 @@ enum { LEVEL_TASK, LEVEL_CHANNEL, LEVEL_POINT };
 typedef struct {                 /* one operator of one MAP */
     const Expr *e;
     int level;
-    bool fused;                  /* a product that only its sum's fma reads: never computed alone */
+    int product;                 /* the argument that is a product and joins this sum as an fma; -1: none */
+    bool fused;                  /* that product: never computed alone */
     Reg *reg;                    /* per slot */
+    Reg *inverse;                /* per slot: 1 / a square root, where it was estimated */
     bool *is_mask;               /* per slot: reg is a mask */
 } Term;
 

@@ -59,14 +59,16 @@ void body_build_terms(Body *b, int map) {
     const Expr **nodes = expr_nodes(b->l->arena, m->map->attr.expr, &m->count);
     m->terms = NEW_ARRAY(b->l->arena, Term, m->count);
     for (int i = 0; i < m->count; i++) {
-        m->terms[i] = (Term){.e = nodes[i], .reg = body_new_regs(b), .is_mask = NEW_ARRAY(b->l->arena, bool, b->slots)};
+        m->terms[i] = (Term){.e = nodes[i], .reg = body_new_regs(b), .inverse = body_new_regs(b),
+                             .is_mask = NEW_ARRAY(b->l->arena, bool, b->slots)};
     }
     for (int i = 0; i < m->count; i++)
         m->terms[i].level = term_level(b, m, nodes[i]);
     for (int i = 0; i < m->count; i++) {
-        int arg = fma_argument(m, nodes[i]);
-        if (arg >= 0)
-            find_term(m, nodes[i]->arg[arg])->fused = true;
+        Term *t = &m->terms[i];
+        t->product = fma_argument(m, t->e);
+        if (t->product >= 0)
+            find_term(m, t->e->arg[t->product])->fused = true;
     }
 }
 
@@ -128,11 +130,68 @@ static Reg emit_fma(Body *b, MapTerms *m, const Expr *e, int product, int slot) 
     return kb_op(b->k, e->op == EXPR_SUB ? KOP_FNMA : KOP_FMA, x, y, z);
 }
 
-static Reg emit_operator(Body *b, MapTerms *m, const Expr *e, int slot) {
+/* ---- --math=fast: 1 / sqrt(d) by estimate and one Newton step ---- */
+
+/* The core of a saturating form (graph/saturate.c), c + (B t) t with c > 0 and t clamped: neither small nor infinite. */
+static bool is_core(const Expr *d) {
+    if (d->op != EXPR_ADD || d->arg[0]->op != EXPR_CONST || !(d->arg[0]->value >= 1e-6) || d->arg[1]->op != EXPR_MUL)
+        return false;
+    const Expr *scaled = d->arg[1]->arg[0], *t = d->arg[1]->arg[1];
+    bool square = scaled->op == EXPR_MUL && (scaled->arg[0] == t || scaled->arg[1] == t);
+    return square && t->op == EXPR_MAX && t->arg[1]->op == EXPR_MIN;
+}
+
+/* What recovery from the output leaves, max(0, q) with q at most 1. */
+static bool is_rest(const Expr *d) {
+    return d->op == EXPR_MAX && d->arg[0]->op == EXPR_CONST && d->arg[0]->value == 0;
+}
+
+static bool has_estimate(const Body *b, const Term *t) {
+    return b->l->math == MATH_FAST && t->e->op == EXPR_SQRT && t->level == LEVEL_POINT && (is_core(t->e->arg[0]) || is_rest(t->e->arg[0]));
+}
+
+/* Sets t->inverse, 1 / sqrt(d), and returns sqrt(d) = d / sqrt(d). A rest of 0 counts as 2^-100. */
+static Reg emit_estimate(Body *b, MapTerms *m, Term *t, int slot) {
     Kernel *k = b->k;
-    int product = fma_argument(m, e);
-    if (product >= 0)
-        return emit_fma(b, m, e, product, slot);
+    Reg d = term_reg(b, m, t->e->arg[0], slot);
+    if (is_rest(t->e->arg[0]))
+        d = kb_op(k, KOP_FMAX, kb_const(k, 0x1p-100, true), d, NO_REG);
+    Reg r = kb_op(k, KOP_RSQRT_EST, d, NO_REG, NO_REG);
+    Reg error = kb_op(k, KOP_FNMA, kb_op(k, KOP_FMUL, d, r, NO_REG), r, kb_const(k, 1, true));
+    Reg half = kb_op(k, KOP_FMUL, r, kb_const(k, 0.5, true), NO_REG);
+    t->inverse[slot] = kb_op(k, KOP_FMA, half, error, r);
+    return kb_op(k, KOP_FMUL, d, t->inverse[slot], NO_REG);
+}
+
+/* x / sqrt(d) and x / (d sqrt(d)) as products; NO_REG where the divisor is something else. */
+static Reg emit_quotient(Body *b, MapTerms *m, const Expr *e, int slot) {
+    const Expr *root = e->arg[1], *d = NULL;
+    if (root->op == EXPR_MUL) {
+        d = root->arg[0]->op == EXPR_SQRT ? root->arg[1] : root->arg[0];
+        root = root->arg[0]->op == EXPR_SQRT ? root->arg[0] : root->arg[1];
+    }
+    if (root->op != EXPR_SQRT || (d && d != root->arg[0]) || !is_core(root->arg[0]))
+        return NO_REG;
+    const Term *t = find_term(m, root);
+    if (!has_estimate(b, t))
+        return NO_REG;
+    Reg r = t->inverse[slot], x = term_reg(b, m, e->arg[0], slot);
+    Reg by = d ? kb_op(b->k, KOP_FMUL, kb_op(b->k, KOP_FMUL, r, r, NO_REG), r, NO_REG) : r;
+    return kb_op(b->k, KOP_FMUL, x, by, NO_REG);
+}
+
+/* ---- operators ---- */
+
+static Reg emit_operator(Body *b, MapTerms *m, Term *t, int slot) {
+    Kernel *k = b->k;
+    const Expr *e = t->e;
+    if (t->product >= 0)
+        return emit_fma(b, m, e, t->product, slot);
+    if (has_estimate(b, t))
+        return emit_estimate(b, m, t, slot);
+    Reg quotient = e->op == EXPR_DIV ? emit_quotient(b, m, e, slot) : NO_REG;
+    if (quotient != NO_REG)
+        return quotient;
     if (e->op == EXPR_AND || e->op == EXPR_OR || e->op == EXPR_NOT)
         return emit_logic(b, m, e, slot);
     if (e->op == EXPR_SELECT) {
@@ -161,7 +220,7 @@ static void emit_term(Body *b, MapTerms *m, Term *t, int slot, const Index *at, 
     else if (e->op == EXPR_COORD)
         t->reg[slot] = coordinate(b, e->index, at, block);
     else
-        t->reg[slot] = emit_operator(b, m, e, slot);
+        t->reg[slot] = emit_operator(b, m, t, slot);
     t->is_mask[slot] = e->op < EXPR_OP_COUNT && gives_mask(e->op);
 }
 
