@@ -61,13 +61,25 @@ static void need_operands(Emit *e, const Stm *s) {
         e->run_used = true;
 }
 
-/* One round over all statements; repeated until nothing new is needed. */
-static void find_live(Emit *e, const Stm *s) {
-    for (; s; s = s->next)
-        if (emit_c_is_live(e, s)) {
-            need_operands(e, s);
-            find_live(e, s->body);
-        }
+typedef struct { const Stm **items; int count, capacity; } StmList;
+
+static void list_statements(Arena *a, StmList *l, const Stm *s) {
+    for (; s; s = s->next) {
+        ARENA_PUSH(a, l->items, l->count, l->capacity, s);
+        list_statements(a, l, s->body);
+    }
+}
+
+/* Uses stand behind what they use, so one round from the end finds nearly all; what loops carry takes another. */
+static void find_live(Emit *e) {
+    StmList all = { 0 };
+    list_statements(e->text->arena, &all, e->k->body);
+    do {
+        e->live_changed = false;
+        for (int i = all.count - 1; i >= 0; i--)
+            if (emit_c_is_live(e, all.items[i]))
+                need_operands(e, all.items[i]);
+    } while (e->live_changed);
 }
 
 static const Scope *common(const Scope *a, const Scope *b) {
@@ -115,9 +127,6 @@ void emit_c_live(Emit *e, const Scope *outermost) {
     e->reg = NEW_ARRAY(arena, RegInfo, e->k->reg_count + 1);
     e->var_live = NEW_ARRAY(arena, bool, e->k->var_count);
     e->buffer_used = NEW_ARRAY(arena, bool, e->k->buffer_count + 1);
-    do {
-        e->live_changed = false;
-        find_live(e, e->k->body);
-    } while (e->live_changed);
+    find_live(e);
     find_scopes(e, e->k->body, outermost);
 }
