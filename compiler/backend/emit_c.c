@@ -15,7 +15,9 @@ void emit_c_string(Writer *out, const char *text) {
     writer_char(out, '"');
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
+        if (c == '\n')
+            writer_text(out, "\\n");
+        else if (c == '"' || c == '\\')
             writer_printf(out, "\\%c", c);
         else if (c < ' ' || c >= 127 || (c == '?' && text[1] == '?'))
             writer_printf(out, "\\%03o", c);

@@ -205,13 +205,18 @@ static void choose_names(Emit *e) {
 
 static void print_comment(Emit *e) {
     const Kernel *k = e->k;
+    const char *title = k->title && k->title[0] ? k->title : k->name, *plan = strstr(title, "; ");
     writer_text(e->out, "\n/* ");
-    emit_c_comment(e->out, k->title && k->title[0] ? k->title : k->name);
+    emit_c_comment(e->out, plan ? arena_strndup(e->text->arena, title, (size_t)(plan - title)) : title);
     const char *place = emit_place(e->text->arena, k->span);
     if (place[0]) {
         writer_text(e->out, "  (");
         emit_c_comment(e->out, place);
         writer_char(e->out, ')');
+    }
+    if (plan) {
+        writer_text(e->out, "\n * ");
+        emit_c_comment(e->out, plan + 2);
     }
     for (int i = 0; i < k->buffer_count; i++)
         if (k->buffers[i].text && k->buffers[i].text[0]) {

@@ -222,13 +222,21 @@ static void print_constants(Writer *out, const Module *m) {
 static void print_embedded(Writer *out, const Module *m, const char *path) {
     const char *prefix = emit_prefix(m);
     Writer *quoted = writer_new(m->arena);
-    writer_printf(quoted, ".section .rodata\n.balign 64\n.globl %s_weights\n.hidden %s_weights\n%s_weights:\n.incbin ", prefix, prefix, prefix);
     emit_c_string(quoted, path);
-    writer_printf(quoted, "\n.globl %s_weights_end\n.hidden %s_weights_end\n%s_weights_end:\n.byte 0\n.text\n", prefix, prefix, prefix);
+    const char *lines[] = {
+        ".section .rodata\n.balign 64\n",
+        arena_printf(m->arena, ".globl %s_weights\n.hidden %s_weights\n%s_weights:\n", prefix, prefix, prefix),
+        arena_printf(m->arena, ".incbin %s\n", quoted->data),
+        arena_printf(m->arena, ".globl %s_weights_end\n.hidden %s_weights_end\n%s_weights_end:\n", prefix, prefix, prefix),
+        ".byte 0\n.text\n",
+    };
     writer_text(out, "\n__asm__(");
-    emit_c_string(out, quoted->data);
+    for (int i = 0; i < COUNT(lines); i++) {
+        writer_text(out, i ? "\n        " : "");
+        emit_c_string(out, lines[i]);
+    }
     writer_printf(out, ");\nextern const unsigned char %s_weights[] __attribute__((visibility(\"hidden\")));\n", prefix);
-    writer_printf(out, "extern const unsigned char %s_weights_end[] __attribute__((visibility(\"hidden\")));\n", prefix);
+    writer_printf(out, "extern const unsigned char %s_weights_end[] __attribute__((visibility(\"hidden\")));\n\n", prefix);
 }
 
 /* ---- the descriptor ---- */

@@ -21,11 +21,25 @@ static char *identifier(Arena *a, const char *name) {
     return s;
 }
 
+/* Words of C and C++, and names that generated files use themselves. */
+static bool is_reserved(const char *name) {
+    static const char *const words[] = { "int", "float", "class", "new", "this", "auto", "char", "const", "delete", "double", "long",
+        "short", "signed", "unsigned", "void", "template", "operator", "private", "public", "protected", "register", "default", "switch",
+        "case", "union", "struct", "static", "return", "bool", "true", "false", "inline", "typename", "namespace", "using", "if", "else",
+        "for", "while", "do", "goto", "break", "continue", "enum", "typedef", "extern", "volatile", "restrict", "sizeof", "try", "catch",
+        "throw", "friend", "virtual", "explicit", "export", "mutable", "and", "or", "not", "xor", "main", "linux", "unix", "asm",
+        "tensors", "inputs", "targets", "outputs", "taps", "augment", "schedule", "recipe", "preprocess", "constants" };
+    for (int i = 0; i < COUNT(words); i++)
+        if (!strcmp(words[i], name))
+            return true;
+    return false;
+}
+
 const char *emit_prefix(const Module *m) {
     char *s = identifier(m->arena, m->program->name);
     for (char *c = s; *c; c++)
         *c = (char)tolower((unsigned char)*c);
-    return s;
+    return is_reserved(s) ? arena_printf(m->arena, "%s_net", s) : s;
 }
 
 const char *emit_numeric(const Module *m) {
@@ -69,14 +83,10 @@ EmitPorts emit_ports(const Module *m) {
     return p;
 }
 
-/* Names that a parameter of the API cannot have, as they are its other parameters or words of C and C++. */
+/* Names that a parameter of the API cannot have, or that another one has. */
 static bool is_taken(const char *name, const char **names, int count) {
-    static const char *const words[] = { "net", "n", "error", "int", "float", "class", "new", "this", "auto", "char", "const", "delete",
-        "double", "long", "short", "signed", "unsigned", "void", "template", "operator", "private", "public", "protected", "register",
-        "default", "switch", "case", "union", "struct", "static", "return", "bool", "true", "false", "inline", "typename", "namespace", "using" };
-    for (int i = 0; i < COUNT(words); i++)
-        if (!strcmp(words[i], name))
-            return true;
+    if (is_reserved(name) || !strcmp(name, "net") || !strcmp(name, "n") || !strcmp(name, "error"))
+        return true;
     for (int i = 0; i < count; i++)
         if (!strcmp(names[i], name))
             return true;
