@@ -70,7 +70,7 @@ if ldd "$work/classify" | grep -qE 'png|jpeg|libz|blas'; then not_ok "API progra
 else ok "API programs need the C library only"; fi
 
 # C++ that calls the API; errors are returned, not printed
-cat >"$work/call.cc" <<'CODE'
+cat >"$work/plain/call.cc" <<'CODE'
 #include "smallnet.h"
 #include <cstdio>
 #include <cstring>
@@ -93,7 +93,7 @@ int main(int, char **argv) {
 CODE
 check "C++: object" gcc $cflags -c "$work/plain/smallnet.c" -o "$work/smallnet.o"
 for cxx in g++ clang++; do
-    check "C++: $cxx" $cxx -std=c++11 "${strict[@]}" $cflags -I"$work/plain" -o "$work/call" "$work/call.cc" "$work/smallnet.o" $libs &&
+    check "C++: $cxx" $cxx -std=c++11 "${strict[@]}" $cflags -I"$work/plain" -o "$work/call" "$work/plain/call.cc" "$work/smallnet.o" $libs &&
         check "C++: $cxx: runs" "$work/call" "$work/w.safetensors"
 done
 finish
