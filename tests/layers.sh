@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # layers.sh - includes go one way: support <- syntax <- graph <- interp, passes <- kernel <- backend <- driver; grammar/
 # includes syntax only; runtime/ and compiler/ include nothing of each other; runtime/ never includes train/, app/ or
-# picture/ from its base. Prints one line per room, exit code 1 when any is broken.
+# picture/ from its base. The driver alone joins both: it includes the runtime's headers too. Prints one line per room, exit code 1 when any is broken.
 set -u
 cd "$(dirname "$0")/.."
 failed=0
@@ -16,7 +16,7 @@ allowed() {
     compiler/passes) echo support syntax graph passes ;;
     compiler/kernel) echo support syntax graph passes kernel ;;
     compiler/backend) echo support syntax graph passes kernel backend ;;
-    compiler/driver) echo support syntax graph interp passes kernel backend driver ;;
+    compiler/driver) echo support syntax graph interp passes kernel backend driver app ;;
     grammar) echo support syntax ;;
     esac
 }
@@ -45,7 +45,7 @@ for room in compiler/*/ grammar/; do
         continue
     fi
     wrong=$(includes "$room" | grep / | grep -Ev "^($(echo "$rooms" | tr ' ' '|'))/")
-    wrong+=$(includes "$room" | grep -E '^(salun|model|base|weights|train/|app/|picture/|\.\./)' | grep -v '^model.h$' || true)
+    [ "$room" = compiler/driver ] || wrong+=$(includes "$room" | grep -E '^(salun|model|base|weights|train/|app/|picture/|\.\./)' | grep -v '^model.h$' || true)
     report "$room" "$wrong"
 done
 report "runtime (base)" "$(includes runtime 1 | grep -E '/|\.\.')"

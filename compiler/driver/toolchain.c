@@ -121,11 +121,13 @@ static Words command_line(Arena *a, const char *source, const char *object, Buil
 
 /* Compiles in a folder of its own; the result is renamed to its place when it is whole. */
 int toolchain_build(Arena *a, const Writer *text, const char *output, BuildKind kind, bool blas) {
-    const char *temporary = getenv("TMPDIR");
+    const char *temporary = getenv("TMPDIR"), *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
+    const char *place = slash ? arena_strndup(a, output, (size_t)(slash - output) + 1) : ".";
+    if (access(place, W_OK))
+        return options_fail(SALUN_BAD_INPUT, "%s: %s", output, strerror(errno));
     char *folder = arena_printf(a, "%s/salunc-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     if (!mkdtemp(folder))
         return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
-    const char *name = strrchr(output, '/') ? strrchr(output, '/') + 1 : output;
     const char *source = arena_printf(a, "%s/%s.c", folder, name), *part = arena_printf(a, "%s.part", output);
     int code = output_write(source, text->data, text->length);
     if (!code) {
