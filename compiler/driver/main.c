@@ -5,7 +5,7 @@ int main(int argc, char **argv) {
     Arena *arena = arena_new(0);
     Options options = { .arena = arena };
     bool done = false;
-    int code = options_parse(&options, argc, argv, &done);
+    int code = options_read(&options, argc, argv, &done);
     if (!code && !done)
         code = options.command->run(&options);
     if (fflush(stdout) != 0 && !code)

@@ -334,7 +334,7 @@ static const char *join(Arena *a, int argc, char **argv) {
     return w->data;
 }
 
-int options_parse(Options *o, int argc, char **argv, bool *done) {
+int options_read(Options *o, int argc, char **argv, bool *done) {
     o->command = find_command(argc > 1 ? argv[1] : NULL);
     int at = o->command ? 2 : 1;
     if (!o->command)

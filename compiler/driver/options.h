@@ -51,7 +51,7 @@ extern const Command commands[];       /* the first compiles */
 extern const int command_count;
 
 /* 0, or SALUN_BAD_INPUT after a message. *done: everything asked for is printed (--help, --version). */
-int options_parse(Options *o, int argc, char **argv, bool *done);
+int options_read(Options *o, int argc, char **argv, bool *done);
 
 /* `salunc: ...` on stderr; returns code. */
 int options_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

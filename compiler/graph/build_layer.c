@@ -199,7 +199,7 @@ static Value apply_flatten(Builder *b, const LayerCall *c) {
 
 /* The stream of random numbers of the instance, a function of its tap; two taps never share one. */
 static uint32_t stream_of_tap(Builder *b) {
-    uint64_t hash = hash_bytes(b->tap, strlen(b->tap));
+    uint64_t hash = table_hash(b->tap, strlen(b->tap));
     uint32_t stream = (uint32_t)(hash ^ hash >> 32);
     for (;; stream++) {
         const char *key = arena_printf(b->arena, "%u", stream);

@@ -202,6 +202,6 @@ Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     lower_entry(m, ENTRY_UPDATE, p->update);
     Writer *w = writer_new(arena);
     module_print(w, m);
-    m->hash = hash_bytes(w->data, w->length);
+    m->hash = table_hash(w->data, w->length);
     return m;
 }

@@ -5,7 +5,7 @@
 
 enum { FIRST_SLOTS = 16 };
 
-uint64_t hash_bytes(const void *data, size_t length) {
+uint64_t table_hash(const void *data, size_t length) {
     const unsigned char *p = data;
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < length; i++)
@@ -37,7 +37,7 @@ static void grow(Table *t) {
 }
 
 TableEntry *table_find(const Table *t, const char *key) {
-    return t->count ? *slot_of(t, key, hash_bytes(key, strlen(key))) : NULL;
+    return t->count ? *slot_of(t, key, table_hash(key, strlen(key))) : NULL;
 }
 
 void *table_get(const Table *t, const char *key) {
@@ -52,7 +52,7 @@ bool table_has(const Table *t, const char *key) {
 void table_set(Table *t, const char *key, void *value) {
     if (t->count * 2 >= t->slot_count)
         grow(t);
-    uint64_t hash = hash_bytes(key, strlen(key));
+    uint64_t hash = table_hash(key, strlen(key));
     TableEntry **slot = slot_of(t, key, hash);
     if (*slot) {
         (*slot)->value = value;

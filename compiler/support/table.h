@@ -36,6 +36,6 @@ TableEntry *table_find(const Table *t, const char *key);
 void table_set(Table *t, const char *key, void *value);
 
 /* FNV-1a of a byte string, the same on every machine. */
-uint64_t hash_bytes(const void *data, size_t length);
+uint64_t table_hash(const void *data, size_t length);
 
 #endif
