@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- parts ---- */
@@ -28,14 +29,14 @@ void emit_c_index(Emit *e, const Index *x) {
 
 static void print_number(Writer *w, double number) {
     float f = (float)number;
+    char text[32];
+    snprintf(text, sizeof text, "%.9g", (double)f);
     if (isnan(f))
         writer_text(w, "__builtin_nanf(\"\")");
     else if (isinf(f))
         writer_text(w, f < 0 ? "-__builtin_inff()" : "__builtin_inff()");
-    else if (f == floorf(f) && fabsf(f) < 1e6f)
-        writer_printf(w, "%.1ff", (double)f);
     else
-        writer_printf(w, strchr(arena_printf(w->arena, "%.9g", (double)f), '.') || fabsf(f) >= 1e9f || fabsf(f) < 1e-4f ? "%.9gf" : "%.9g.0f", (double)f);
+        writer_printf(w, strpbrk(text, ".e") ? "%sf" : "%s.0f", text);
 }
 
 const char *emit_c_reg_type(RegType t) {

@@ -169,7 +169,8 @@ static int gradients(Eval *e) {
     int64_t n = 0;
     int code = open_inputs(e, &n);
     if (!code && n > e->sizes->batch)
-        code = salun_error(&e->err, SALUN_BAD_INPUT, "%lld images; --batch %lld is too small for their gradient", (long long)n, (long long)e->sizes->batch);
+        code = salun_error(&e->err, SALUN_BAD_INPUT, "%lld images; --batch %lld is too small for their gradient", (long long)n,
+                           (long long)e->sizes->batch);
     if (!code)
         code = set_inputs(e, n);
     if (!code)

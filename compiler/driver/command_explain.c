@@ -102,7 +102,8 @@ static void explain_stored(const Explain *e, const Group *g, const Node *value) 
         if (resolve(graph->outputs[i].node) == value)
             writer_printf(e->w, "; it is the output `%s`", graph->outputs[i].name);
     for (int i = 0; i < graph->effect_count; i++) {
-        static const char *const kinds[] = { [EFFECT_STATE] = "the new value of a state", [EFFECT_GRADIENT] = "the gradient of", [EFFECT_SLAB] = "the new values of a table" };
+        static const char *const kinds[] = { [EFFECT_STATE] = "the new value of state", [EFFECT_GRADIENT] = "the gradient of",
+                                             [EFFECT_SLAB] = "the new values of a table" };
         const Effect *f = &graph->effects[i];
         if (resolve(f->value) == value)
             writer_printf(e->w, "; it is %s%s%s", kinds[f->kind], f->tensor ? " " : "", f->tensor ? f->tensor->name : "");
@@ -216,8 +217,9 @@ static void explain_memory(const Explain *e) {
     double tables = 4.0 * (double)(p->table_size[TABLE_PARAMS] + p->table_size[TABLE_STATES]);
     double training = 4.0 * (double)(p->table_size[TABLE_RAW] + p->table_size[TABLE_GRADS] + p->table_size[TABLE_SLOTS]);
     writer_printf(e->w, "parameters  %.0f (%s), states %.0f\n", parameters, bytes(e, 4 * parameters), states);
-    writer_printf(e->w, "memory      %s: weights %s, prepared weights %s, values %s", bytes(e, tables + training + (double)(e->m->prepared_bytes + e->m->block_bytes)),
-                  bytes(e, tables), bytes(e, (double)e->m->prepared_bytes), bytes(e, (double)e->m->block_bytes));
+    double prepared = (double)e->m->prepared_bytes, values = (double)e->m->block_bytes;
+    writer_printf(e->w, "memory      %s: weights %s, prepared weights %s, values %s", bytes(e, tables + training + prepared + values),
+                  bytes(e, tables), bytes(e, prepared), bytes(e, values));
     if (training > 0)
         writer_printf(e->w, ", gradients and optimizer %s", bytes(e, training));
     writer_printf(e->w, "; scratch %s per thread\n", bytes(e, (double)e->m->scratch_bytes));
