@@ -64,7 +64,7 @@ def worst(got, want, bound, x, what):
 
 
 def value_bound(act, columns, a, b, strict):
-    size = columns["salu"] if act == "salu" else np.abs(columns["x"]) * (1 + np.sqrt(a / b)) / 2
+    size = columns["salu"] if act == "salu" else magnitude(act, columns, a, b)
     bound = 4 * ulp(size)
     if not strict:                                            # estimates with a Newton step; denormals may be zero
         bound = 2 * bound + MIN_NORMAL * max(1, a)
@@ -124,11 +124,29 @@ def step_gradients(program, tensors, x):
     return golden_io.read_safetensors(dump)[0]
 
 
-def shrink(y):
-    """Powers of two s with |s y| below 1/256; 0 where y is not finite."""
-    usable = np.isfinite(y) & (np.abs(y) < 1e38)
-    exponent = np.floor(np.log2(1 / 256 / np.maximum(np.where(usable, np.abs(y), 1), 1)))
+def magnitude(act, columns, a, b):
+    """What errors of an activation are measured by; y itself may be far smaller where its terms cancel."""
+    s = np.sqrt(a / b)
+    return np.full_like(columns["x"], s) if act == "salu" else np.abs(columns["x"]) * (1 + s) / 2
+
+
+def training_size(act, columns, a, b):
+    """The magnitude; infinite where y or a derivative may be, which would leave no loss or no step."""
+    size = magnitude(act, columns, a, b)
+    slopes = np.max([np.abs(columns[f"{act}_{key}"]) for key in ("dx", "da", "db")], axis=0)
+    return np.where(slopes < 1e37, size, np.inf)
+
+
+def shrink(size):
+    """Powers of two s with s size below 1/256; 0 where size leaves float32."""
+    usable = size < 1e38
+    exponent = np.floor(np.log2(1 / 256 / np.maximum(np.where(usable, size, 1), 1)))
     return np.where(usable, 2.0 ** exponent, 0)
+
+
+def image(columns, size):
+    """All x as one image; 0 for those that cannot be trained with."""
+    return np.where(size < 1e38, columns["x"], 0).astype(np.float32).reshape(1, -1, 1, 1)
 
 
 def factor(s, y):
@@ -166,10 +184,11 @@ def check_derivatives(table, act, form, options):
     verdicts = {"dx": [], "da": [], "db": []}
     with test(f"{label} steps"):
         for (a, b), columns in table.items():
-            s = shrink(columns[act])
+            size = training_size(act, columns, a, b)
+            s = shrink(size)
             full = np.full(k, 1, np.float32)
             tensors = trained_tensors(form, k, s, full * np.float32(a), full * np.float32(b))
-            g = step_gradients(program, tensors, columns["x"].astype(np.float32).reshape(1, k, 1, 1))
+            g = step_gradients(program, tensors, image(columns, size))
             scale = factor(s, columns[act]) * np.where(s > 0, s, 1)
             for key, tensor in (("dx", "c.bias" if form == "fused" else "shift.p"), ("da", "act.a"), ("db", "act.b")):
                 want = np.where(s > 0, columns[f"{act}_{key}"], np.inf)
@@ -193,12 +212,12 @@ def check_single(table, act, options):
         return
     with test(f"{label} da, db"):
         for (a, b), columns in list(table.items())[:: 6 if QUICK else 2]:
+            size = training_size(act, columns, a, b)
             for at in range(3, k, 60 if QUICK else 25):
-                s = np.where(np.arange(k) == at, shrink(columns[act]), 0)
+                s = np.where(np.arange(k) == at, shrink(size), 0)
                 if s[at] == 0:
                     continue
-                g = step_gradients(program, trained_tensors("fused", k, s, scalar(a), scalar(b)),
-                                   columns["x"].astype(np.float32).reshape(1, k, 1, 1))
+                g = step_gradients(program, trained_tensors("fused", k, s, scalar(a), scalar(b)), image(columns, size))
                 scale = factor(s, columns[act]) * s[at]
                 for key in ("a", "b"):
                     want = columns[f"{act}_d{key}"][at:at + 1]
