@@ -153,6 +153,7 @@ int pack_weights(Lower *l, const Group *g, const ConvPlan *p) {
             pack_dense(&s, i);
     kernel_finish(s.k);
     PlannedCall *c = lower_call(l, s.k, constant);
+    c->group = g;
     c->tasks = p->panels;
     c->flops = (double)p->panel_floats * 4;
     call_arg_value(c, p->w);

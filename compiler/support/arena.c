@@ -13,10 +13,12 @@ struct ArenaBlock {
     _Alignas(ALIGN) unsigned char data[];
 };
 
+enum { EXIT_NO_MEMORY = 4 };           /* SALUN_NO_SPACE of salun.h */
+
 static void die_exhausted(const Arena *a) {
     fflush(stdout);
     fprintf(stderr, "salunc: error: out of memory: the program needs more than %zu MiB\n", a->limit >> 20);
-    exit(1);
+    exit(EXIT_NO_MEMORY);
 }
 
 static _Noreturn void give_up(const Arena *a) {
@@ -28,7 +30,7 @@ Arena *arena_new(size_t limit) {
     Arena *a = calloc(1, sizeof *a);
     if (!a) {
         fprintf(stderr, "salunc: error: out of memory\n");
-        exit(1);
+        exit(EXIT_NO_MEMORY);
     }
     a->limit = limit ? limit : (size_t)ARENA_DEFAULT_MIB << 20;
     a->exhausted = die_exhausted;

@@ -1,7 +1,7 @@
 /* arena.h - one zeroed arena per compilation; nothing in it is freed one by one.
  * Memory lives until arena_destroy. An arena has a byte limit, so that no input makes the compiler
  * allocate without bound; beyond it `exhausted` is called, which must not return (the default prints
- * `out of memory` with the limit and exits with status 1). Allocation therefore never yields NULL. */
+ * `out of memory` with the limit and exits with status 4). Allocation therefore never yields NULL. */
 #ifndef SALUN_SUPPORT_ARENA_H
 #define SALUN_SUPPORT_ARENA_H
 
