@@ -14,15 +14,28 @@ typedef struct {
     const char *embed;         /* absolute path of a weights file to put into the object; NULL: none */
     const char *command;       /* for readers: how this file was made */
     bool main;                 /* a main function: of the training program when the module has a step, else of inference */
+    const char *triple;        /* of the machine, "aarch64-linux-gnu"; NULL: this one. LLVM only, like those that follow */
+    const char *cpu;           /* processor to order instructions for, which stay those of the target; NULL: none in particular */
+    int level;                 /* 0 to 3 */
 } EmitOptions;
+
+typedef enum { FORM_IR, FORM_BITCODE, FORM_ASSEMBLY, FORM_OBJECT } MachineForm;
+typedef struct Loaded Loaded;  /* a program in this process */
 
 typedef struct {
     const char *name;          /* "c" */
     const char *extension;     /* of its files: ".c" */
-    void (*emit)(Writer *out, const Module *m, const EmitOptions *o);
+    /* The text of a file; false: *error says why not, in words for the user. */
+    bool (*emit)(Writer *out, const Module *m, const EmitOptions *o, const char **error);
+    /* A file for machines, optimized; NULL: a compiler of the system makes objects of its text. */
+    bool (*write)(Writer *out, const Module *m, const EmitOptions *o, MachineForm form, const char **error);
+    /* Compiles into this process; *program is the SalunProgram, until it is unloaded. NULL after *error. */
+    Loaded *(*load)(const Module *m, const EmitOptions *o, const void **program, const char **error);
+    void (*unload)(Loaded *loaded);
 } Backend;
 
 extern const Backend backend_c;
+extern const Backend backend_llvm;     /* found by backend_find where the compiler was built with LLVM, and there alone defined */
 const Backend *backend_find(const char *name);       /* NULL: there is none of that name */
 
 /* The C API of the network: a header that is valid C99 and C++. */

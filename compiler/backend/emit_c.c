@@ -53,7 +53,8 @@ static void print_opening(Writer *out, const Module *m, const EmitOptions *o) {
                      "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#endif\n\n#include <stddef.h>\n#include <stdint.h>\n");
 }
 
-static void emit(Writer *out, const Module *m, const EmitOptions *o) {
+static bool emit(Writer *out, const Module *m, const EmitOptions *o, const char **error) {
+    (void)error;
     PreludeUse use;
     memset(&use, 0, sizeof use);
     Writer *kernels = writer_new(m->arena);
@@ -79,6 +80,7 @@ static void emit(Writer *out, const Module *m, const EmitOptions *o) {
     emit_c_target_end(out, m->target);
     emit_c_module(out, m, o);
     emit_c_api(out, m, o);
+    return true;
 }
 
-const Backend backend_c = { "c", ".c", emit };
+const Backend backend_c = { "c", ".c", emit, NULL, NULL, NULL };

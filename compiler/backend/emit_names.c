@@ -4,7 +4,12 @@
 #include <ctype.h>
 #include <string.h>
 
-static const Backend *const backends[] = { &backend_c };
+static const Backend *const backends[] = {
+    &backend_c,
+#ifdef SALUN_LLVM
+    &backend_llvm,
+#endif
+};
 
 const Backend *backend_find(const char *name) {
     for (int i = 0; i < COUNT(backends); i++)

@@ -4,15 +4,15 @@
 #include <string.h>
 #include <time.h>
 
-static double milliseconds(void) {
+double compile_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-static void report_time(const Compilation *c, const char *stage, double start) {
+void compile_report(const Compilation *c, const char *stage, double start) {
     if (c->o->time)
-        fprintf(stderr, "%-10s %8.2f ms\n", stage, milliseconds() - start);
+        fprintf(stderr, "%-10s %8.2f ms\n", stage, compile_clock() - start);
 }
 
 static bool fail(Compilation *c, int code) {
@@ -25,7 +25,7 @@ Compilation compilation_new(const Options *o) {
 }
 
 bool compile_parse(Compilation *c) {
-    double start = milliseconds();
+    double start = compile_clock();
     const char *error = NULL;
     SourceFile *source = source_read(c->arena, c->o->files[0], &error);
     if (!source) {
@@ -33,7 +33,7 @@ bool compile_parse(Compilation *c) {
         return fail(c, SALUN_BAD_INPUT);
     }
     c->tree = syntax_parse(c->arena, source, c->diag);
-    report_time(c, "parse", start);
+    compile_report(c, "parse", start);
     return diag_errors(c->diag) == 0 || fail(c, SALUN_FAIL);
 }
 
@@ -53,11 +53,11 @@ static bool is_declared(const Compilation *c) {
 bool compile_build(Compilation *c, bool training) {
     if (!c->tree && !compile_parse(c))
         return false;
-    double start = milliseconds();
+    double start = compile_clock();
     BuildOptions build = c->o->build;
     build.training = training;
     c->program = build_program(c->arena, c->tree, &build, c->diag);
-    report_time(c, "elaborate", start);
+    compile_report(c, "elaborate", start);
     if (c->program && !diag_errors(c->diag))
         return true;
     return fail(c, is_declared(c) ? SALUN_FAIL : SALUN_BAD_INPUT);
@@ -66,19 +66,19 @@ bool compile_build(Compilation *c, bool training) {
 bool compile_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
-    double start = milliseconds();
+    double start = compile_clock();
     passes_run(c->program, &c->o->pass);
-    report_time(c, "passes", start);
+    compile_report(c, "passes", start);
     return true;
 }
 
 bool compile_module(Compilation *c, bool training) {
     if (!compile_passes(c, training))
         return false;
-    double start = milliseconds();
+    double start = compile_clock();
     LowerOptions lower = { c->o->target, c->o->math, c->o->blas };
     c->module = module_lower(c->arena, c->program, &lower);
-    report_time(c, "lower", start);
+    compile_report(c, "lower", start);
     return true;
 }
 

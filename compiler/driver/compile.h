@@ -3,6 +3,7 @@
 #ifndef SALUN_DRIVER_COMPILE_H
 #define SALUN_DRIVER_COMPILE_H
 
+#include "backend/backend.h"
 #include "options.h"
 #include "syntax/ast.h"
 
@@ -22,6 +23,10 @@ bool compile_build(Compilation *c, bool training);           /* program, elabora
 bool compile_passes(Compilation *c, bool training);          /* program, after the passes */
 bool compile_module(Compilation *c, bool training);          /* module */
 
+/* With --time: milliseconds since `start`, a value of the clock, for a stage of this name. */
+double compile_clock(void);
+void compile_report(const Compilation *c, const char *stage, double start);
+
 /* Ends with the errors' count on stderr; the exit code. */
 int compilation_end(Compilation *c);
 
@@ -34,9 +39,17 @@ int output_write_pair(const char *path, const Writer *text, const char *second, 
 
 /* ---- toolchain.c ---- */
 
-typedef enum { BUILD_OBJECT, BUILD_INFERENCE, BUILD_TRAINING } BuildKind;
-/* Compiles a C text by $CC to an object or, with the runtime's libraries, to an executable. An exit code, after a message. */
-int toolchain_build(Arena *a, const Writer *text, const char *output, BuildKind kind, bool blas);
+typedef enum { BUILD_OBJECT, BUILD_ASSEMBLY, BUILD_ARCHIVE, BUILD_SHARED, BUILD_INFERENCE, BUILD_TRAINING } BuildKind;
+/* Compiles a C text by $CC, or takes the bytes of an object (is_object), to what `kind` says: SHARED holds the base runtime,
+ * INFERENCE and TRAINING are programs with the runtime's libraries. An exit code, after a message. */
+int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *output, BuildKind kind, bool blas);
+
+/* ---- files.c ---- */
+
+/* The back end that makes `output` (NULL: a program in this process) by these options; NULL after a message. */
+const Backend *files_backend(const Options *o, const char *output);
+/* Writes the file that the options name, and the header beside it where it has one. An exit code, after a message. */
+int files_write(Compilation *c);
 
 /* ---- weights.c ---- */
 

@@ -9,18 +9,30 @@
 
 /* ---- commands ---- */
 
-enum { COMPILE = 1, INIT = 2, EVAL = 4, CHECK = 8, FMT = 16, TAPS = 32, EXPLAIN = 64 };
-enum { NETWORK = COMPILE | INIT | EVAL | CHECK | TAPS | EXPLAIN, LOWER = COMPILE | EXPLAIN, ALL = NETWORK | FMT };
+enum { COMPILE = 1, INIT = 2, EVAL = 4, CHECK = 8, FMT = 16, TAPS = 32, EXPLAIN = 64, RUN = 128, TRAIN = 256 };
+enum { IN_MEMORY = RUN | TRAIN, LOWER = COMPILE | EXPLAIN | IN_MEMORY, NETWORK = LOWER | INIT | EVAL | CHECK | TAPS, ALL = NETWORK | FMT };
 
 const Command commands[] = {
     { "", COMPILE, "salunc [options] NET.snet -o OUTPUT",
-      "Compiles a network. What OUTPUT ends in decides: .c writes C and the header beside it, .h the header alone, .o an object\n"
-      "and its header, anything else an executable, by $CC (default cc) with $CFLAGS. --train makes the program that trains it.",
+      "Compiles a network. What OUTPUT ends in decides: .c is C, .ll and .bc the IR of LLVM, .s assembly, .o an object, .a an archive,\n"
+      ".so a shared library, each with its header beside it; .h the header alone; anything else an executable. $CC (default cc) with\n"
+      "$CFLAGS compiles and links, or LLVM compiles (--backend=llvm). --train makes the program that trains the network.",
       "  salunc models/resnet50.snet -o resnet50.c\n"
       "  salunc models/resnet18.snet -D norm=batchnorm -D act=relu --batch 16 -o resnet18\n"
       "  salunc --train models/smallnet.snet --batch 128 -o smallnet-train\n"
       "  salunc models/smallnet.snet --embed-weights w.safetensors -o smallnet\n"
+      "  salunc models/resnet18.snet --backend=llvm --target=aarch64-linux-gnu -o resnet18.o\n"
       "  salunc models/smallnet.snet --emit=kernels --target=avx2\n", command_compile },
+    { "run", RUN, "salunc run [options] NET.snet [options of the program]",
+      "Compiles a network in memory and runs it at once. Behind the network's name stand also the options of the program that it\n"
+      "would be compiled to: --weights, --input, --output, --top, --bench and so on; `salunc run NET.snet --help` lists them.",
+      "  salunc run models/smallnet.snet --weights w.safetensors --input photo.png --top 5\n"
+      "  salunc run models/resnet18.snet --batch 64 --bench 5\n", command_run },
+    { "train", TRAIN, "salunc train [options] NET.snet [options of the program]",
+      "Compiles the program that trains a network in memory and runs it at once. Behind the network's name stand also the options\n"
+      "of that program: --data, --epochs, --save, --resume and so on; `salunc train NET.snet --help` lists them.",
+      "  salunc train models/smallnet.snet --data mnist --epochs 5 --save w.safetensors\n"
+      "  salunc train models/resnet18.snet --batch 128 --data cifar10 --save w.safetensors --resume\n", command_train },
     { "init", INIT, "salunc init [options] NET.snet -o WEIGHTS.safetensors",
       "Writes initial weights, those that training would begin with.",
       "  salunc init models/resnet18.snet --seed 1 -o w.safetensors\n", command_init },
@@ -48,7 +60,7 @@ const int command_count = COUNT(commands);
 /* ---- options ---- */
 
 typedef enum {
-    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_MATH, OPT_BLAS, OPT_EMBED,
+    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_EMBED,
     OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -63,18 +75,21 @@ typedef struct {
 
 static const OptionRow rows[] = {
     { OPT_OUTPUT,      NULL,              "-o", "FILE",         COMPILE | INIT,  "what to write" },
-    { OPT_TRAIN,       "--train",         NULL, NULL,           LOWER,           "the program that trains the network, by its `train` section" },
+    { OPT_TRAIN,       "--train",         NULL, NULL,           COMPILE | EXPLAIN,         "the program that trains the network, by its `train` section" },
     { OPT_BATCH,       "--batch",         NULL, "N",            NETWORK,         "images per call at most (default 1; training: the recipe's)" },
     { OPT_DEFINE,      "--define",        "-D", "NAME=EXPR",    NETWORK,         "an option of the network, -D norm=batchnorm" },
     { OPT_PLACE,       "--place",         NULL, "PATTERN=LAYER", NETWORK,        "another layer at these taps; += inserts behind them" },
     { OPT_NETWORK,     "--network",       NULL, "NAME",         NETWORK,         "the network or variant of the file" },
     { OPT_DIM,         "--dim",           NULL, "NAME=SIZE",    NETWORK,         "the size of a dimension that the file leaves open" },
-    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512 or native (default: this processor)" },
+    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512 or native (default: this processor);\n"
+      "                             also, with LLVM, a machine: aarch64-linux-gnu (give both to choose both)" },
+    { OPT_CPU,         "--cpu",           NULL, "NAME",         LOWER & ~EXPLAIN, "with LLVM: order instructions for this processor" },
+    { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
-    { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot or c and stop" },
-    { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1: all (default)" },
+    { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot, c or llvm and stop" },
+    { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1 and more: all; LLVM's 0 to 3" },
     { OPT_PASS_LIMIT,  "--pass-limit",    NULL, "N",            LOWER,           "only the first N passes, for bisecting" },
     { OPT_DUMP,        "--dump",          NULL, "PASS",         LOWER,           "print the graphs after a pass, `all` after each" },
     { OPT_LIST_PASSES, "--list-passes",   NULL, NULL,           LOWER,           "the passes in order, and stop" },
@@ -168,8 +183,14 @@ static int parse_word(const OptionRow *row, const char *value, const char *const
     return -1;
 }
 
+/* A machine's name has parts: processor-system-library. */
 static int set_target(Options *o, const OptionRow *row, const char *value) {
     int count;
+    if (strchr(value, '-')) {
+        o->triple = value;
+        return 0;
+    }
+    o->target_chosen = true;
     const Target *list = target_list(&count);
     const char *names[16];
     for (int i = 0; i < count && i < COUNT(names) - 1; i++)
@@ -182,7 +203,7 @@ static int set_target(Options *o, const OptionRow *row, const char *value) {
 }
 
 static int set_emit(Options *o, const OptionRow *row, const char *value) {
-    static const char *const forms[] = { "tree", "graph", "groups", "kernels", "plan", "dot", "c" };
+    static const char *const forms[] = { "tree", "graph", "groups", "kernels", "plan", "dot", "c", "llvm" };
     o->emit = value;
     return parse_word(row, value, forms, COUNT(forms)) < 0 ? SALUN_BAD_INPUT : 0;
 }
@@ -196,7 +217,7 @@ static int set_number(Options *o, const OptionRow *row, const char *value) {
     else if (row->id == OPT_SEED)
         o->seed = (uint64_t)number;
     else if (row->id == OPT_LEVEL)
-        o->pass.level = (int)number;
+        o->pass.level = o->level = (int)number;
     else
         o->pass.limit = (int)number;
     return 0;
@@ -227,14 +248,17 @@ static int set_dump(Options *o, const OptionRow *row, const char *value) {
 }
 
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
-    static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" };
-    int i = parse_word(row, value, row->id == OPT_MATH ? math : blas, 2);
+    static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" }, *const backends[] = { "c", "llvm" };
+    const char *const *words = row->id == OPT_MATH ? math : row->id == OPT_BLAS ? blas : backends;
+    int i = parse_word(row, value, words, 2);
     if (i < 0)
         return SALUN_BAD_INPUT;
     if (row->id == OPT_MATH)
         o->math = i ? MATH_STRICT : MATH_FAST;
-    else
+    else if (row->id == OPT_BLAS)
         o->blas = i == 1;
+    else
+        o->backend = words[i];
     return 0;
 }
 
@@ -246,7 +270,8 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_DEFINE: case OPT_DIM: case OPT_PLACE: return set_setting(o, row, value);
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
-    case OPT_MATH: case OPT_BLAS: return set_choice(o, row, value);
+    case OPT_CPU: o->cpu = value; return 0;
+    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: return set_choice(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);
@@ -283,6 +308,8 @@ static int unknown(const Options *o, const char *arg) {
         return options_fail(SALUN_BAD_INPUT, "unknown option %s; did you mean %s?", name, near);
     return options_fail(SALUN_BAD_INPUT, "unknown option %s; --help lists them", name);
 }
+
+int options_level(const Options *o, int otherwise) { return o->level < 0 ? otherwise : o->level > 3 ? 3 : o->level; }
 
 /* The row that an argument names, and the value that is part of it: --batch=8, -Dnorm=salu, -O0. */
 static const OptionRow *find_row(const Options *o, const char *arg, const char **value) {
@@ -326,6 +353,20 @@ static int parse_option(Options *o, char **argv, int argc, int *at, bool *done) 
     return apply(o, row, value, done);
 }
 
+/* Behind a network that is run at once, all but the compiler's own options are the program's. */
+static bool belongs_to_program(const Options *o, const char *arg) {
+    const char *value;
+    if (!(o->command->bit & IN_MEMORY) || !o->file_count)
+        return false;
+    const OptionRow *row = arg[0] == '-' ? find_row(o, arg, &value) : NULL;
+    return !row || row->id == OPT_HELP;
+}
+
+static void settle_target(Options *o) {
+    if (o->triple && !o->target_chosen)
+        o->target = target_find(!strncmp(o->triple, "aarch64", 7) ? "fma128" : !strncmp(o->triple, "x86_64", 6) ? o->target->name : "portable");
+}
+
 static const char *join(Arena *a, int argc, char **argv) {
     Writer *w = writer_new(a);
     writer_text(w, "salunc");
@@ -340,13 +381,18 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
     if (!o->command)
         o->command = &commands[0];
     o->line = join(o->arena, argc, argv);
+    if (o->command->bit & IN_MEMORY)
+        ARENA_PUSH(o->arena, o->rest, o->rest_count, o->rest_cap, arena_printf(o->arena, "salunc %s", o->command->name));
     o->build = BUILD_DEFAULTS;
     o->target = target_find("native");
+    o->level = -1;
     o->pass = (PassOptions){ .level = 1, .limit = -1, .verify = true };
     o->seed = 1;
     for (bool words = false; at < argc && !*done; at++) {
         if (!words && !strcmp(argv[at], "--")) {
             words = true;
+        } else if (belongs_to_program(o, argv[at])) {
+            ARENA_PUSH(o->arena, o->rest, o->rest_count, o->rest_cap, argv[at]);
         } else if (!words && argv[at][0] == '-' && argv[at][1]) {
             int code = parse_option(o, argv, argc, &at, done);
             if (code)
@@ -355,6 +401,7 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
             ARENA_PUSH(o->arena, o->files, o->file_count, o->file_cap, argv[at]);
         }
     }
+    settle_target(o);
     o->build.define = o->define;
     o->build.place = o->place;
     o->build.dim = o->dim;

@@ -30,6 +30,10 @@ struct Options {
     Setting *dim; int dim_cap;
 
     const Target *target;
+    const char *triple, *cpu;          /* --target=aarch64-linux-gnu, --cpu; NULL: this machine, none in particular */
+    const char *backend;               /* --backend; NULL: by the output's name */
+    bool target_chosen;
+    int level;                         /* -O, -1: not given */
     MathMode math;
     bool blas, train;
     PassOptions pass;
@@ -45,6 +49,7 @@ struct Options {
     const char *labels, *gradients;
     bool use_double;
     bool in_place, check_only;
+    char **rest; int rest_count, rest_cap;   /* RUN, TRAIN: the command line of the compiled program, its name first */
 };
 
 extern const Command commands[];       /* the first compiles */
@@ -56,6 +61,8 @@ int options_read(Options *o, int argc, char **argv, bool *done);
 /* `salunc: ...` on stderr; returns code. */
 int options_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+int options_level(const Options *o, int otherwise);    /* -O; 3 at most */
+
 /* ---- a file per command ---- */
 int command_compile(Options *o);
 int command_init(Options *o);
@@ -64,5 +71,7 @@ int command_check(Options *o);
 int command_fmt(Options *o);
 int command_taps(Options *o);
 int command_explain(Options *o);
+int command_run(Options *o);
+int command_train(Options *o);
 
 #endif

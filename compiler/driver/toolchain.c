@@ -1,7 +1,8 @@
 /* toolchain.c - running the system's C compiler on a generated file, and finding the runtime to link with.
  *
  * The runtime is found from where salunc itself stands: PREFIX/bin/salunc with PREFIX/include and PREFIX/lib, wherever
- * PREFIX was moved to; in a build folder beside it. $CC is the compiler (default cc), $CFLAGS go behind the project's flags. */
+ * PREFIX was moved to; in a build folder beside it. $CC is the compiler (default cc), $CFLAGS go behind the project's flags,
+ * $AR (default ar) makes archives. */
 #include "compile.h"
 
 #include <errno.h>
@@ -54,7 +55,8 @@ static int add_runtime(Words *c, BuildKind kind, const char **include) {
     static const char *const include_places[] = { SALUN_INCLUDEDIR, SALUN_SOURCE_INCLUDE };
     static const char *const lib_places[] = { SALUN_LIBDIR, "lib" };
     static const char *const libraries[][4] = {
-        [BUILD_OBJECT] = { NULL }, [BUILD_INFERENCE] = { "salun-app", "salun-picture", "salun", NULL },
+        [BUILD_OBJECT] = { NULL }, [BUILD_ASSEMBLY] = { NULL }, [BUILD_ARCHIVE] = { NULL }, [BUILD_SHARED] = { "salun", NULL },
+        [BUILD_INFERENCE] = { "salun-app", "salun-picture", "salun", NULL },
         [BUILD_TRAINING] = { "salun-train", "salun", NULL },
     };
     const char *folder = own_folder(c->arena);
@@ -72,6 +74,12 @@ static int add_runtime(Words *c, BuildKind kind, const char **include) {
 }
 
 /* ---- running it ---- */
+
+/* A tool's command from the environment. */
+static const char *tool(const char *variable, const char *otherwise) {
+    const char *value = getenv(variable);
+    return value && value[strspn(value, " \t")] ? value : otherwise;
+}
 
 static int run(const Words *c) {
     pid_t child = fork();
@@ -93,25 +101,27 @@ static int run(const Words *c) {
     return options_fail(SALUN_FAIL, "%s failed", c->words[0]);
 }
 
-static Words command_line(Arena *a, const char *source, const char *object, BuildKind kind, bool blas, int *code) {
+/* The compiler's command from a file to another; the file may be an object already. */
+static Words command_line(Arena *a, const char *source, const char *result, BuildKind kind, bool blas, int *code) {
+    static const char *const how[] = { [BUILD_OBJECT] = "-c", [BUILD_ASSEMBLY] = "-S", [BUILD_ARCHIVE] = "-c",
+        [BUILD_SHARED] = "-fPIC -shared -Wl,--exclude-libs,ALL", [BUILD_INFERENCE] = "", [BUILD_TRAINING] = "" };
     Words libraries = { .arena = a }, c = { .arena = a };
-    const char *include = NULL, *cc = getenv("CC");
+    const char *include = NULL;
     *code = add_runtime(&libraries, kind, &include);
     if (*code)
         return c;
-    add_words(&c, cc && cc[strspn(cc, " \t")] ? cc : "cc");
+    add_words(&c, tool("CC", "cc"));
     add_words(&c, "-O3 -ffp-contract=off");
     add_words(&c, getenv("CFLAGS"));
     add(&c, arena_printf(a, "-I%s", include));
-    if (kind == BUILD_OBJECT)
-        add(&c, "-c");
+    add_words(&c, how[kind]);
     add(&c, "-o");
-    add(&c, object);
+    add(&c, result);
     add(&c, source);
     for (int i = 0; i < libraries.count; i++)
         add(&c, libraries.words[i]);
-    if (kind != BUILD_OBJECT) {
-        add_words(&c, kind == BUILD_TRAINING ? "-lz" : "-lpng -ljpeg");
+    if (libraries.count) {
+        add_words(&c, kind == BUILD_TRAINING ? "-lz" : kind == BUILD_INFERENCE ? "-lpng -ljpeg" : "");
         add_words(&c, blas ? "-lopenblas -lm -pthread" : "-lm -pthread");
         add_words(&c, SALUN_LINK_FLAGS);
     }
@@ -119,8 +129,29 @@ static Words command_line(Arena *a, const char *source, const char *object, Buil
     return c;
 }
 
+static int archive(Arena *a, const char *object, const char *result) {
+    Words c = { .arena = a };
+    add_words(&c, tool("AR", "ar"));
+    add_words(&c, "rcsD");
+    add(&c, result);
+    add(&c, object);
+    add(&c, NULL);
+    return run(&c);
+}
+
+static int build(Arena *a, const char *source, bool is_object, const char *object, const char *result, BuildKind kind, bool blas) {
+    int code = 0;
+    bool archived = kind == BUILD_ARCHIVE;
+    if (!archived || !is_object) {
+        Words c = command_line(a, source, archived ? object : result, kind, blas, &code);
+        if (!code)
+            code = run(&c);
+    }
+    return code || !archived ? code : archive(a, object, result);
+}
+
 /* Compiles in a folder of its own; the result is renamed to its place when it is whole. */
-int toolchain_build(Arena *a, const Writer *text, const char *output, BuildKind kind, bool blas) {
+int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *output, BuildKind kind, bool blas) {
     const char *temporary = getenv("TMPDIR"), *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
     const char *place = slash ? arena_strndup(a, output, (size_t)(slash - output) + 1) : ".";
     if (access(place, W_OK))
@@ -128,18 +159,17 @@ int toolchain_build(Arena *a, const Writer *text, const char *output, BuildKind 
     char *folder = arena_printf(a, "%s/salunc-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     if (!mkdtemp(folder))
         return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
-    const char *source = arena_printf(a, "%s/%s.c", folder, name), *part = arena_printf(a, "%s.part", output);
+    const char *part = arena_printf(a, "%s.part", output), *object = arena_printf(a, "%s/%s.o", folder, name);
+    const char *source = is_object ? object : arena_printf(a, "%s/%s.c", folder, name);
     int code = output_write(source, text->data, text->length);
-    if (!code) {
-        Words c = command_line(a, source, part, kind, blas, &code);
-        if (!code)
-            code = run(&c);
-        if (!code && rename(part, output))
-            code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
-        if (code)
-            unlink(part);
-    }
+    if (!code)
+        code = build(a, source, is_object, object, part, kind, blas);
+    if (!code && rename(part, output))
+        code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
+    if (code)
+        unlink(part);
     unlink(source);
+    unlink(object);
     rmdir(folder);
     return code;
 }
