@@ -37,6 +37,10 @@ typedef struct { const unsigned char *data; size_t size; bool mapped; } SalunMap
 int salun_map(SalunMap *map, const char *path, SalunError *err);
 void salun_unmap(SalunMap *map);
 
+/* Programs call this first: where standard input, output or error is closed, it is occupied, so that no file that is opened
+ * later gets its number and is written into by messages. Writing to it still fails. */
+void salun_occupy_standard(void);
+
 /* ---- writing: a file that is there whole or not at all ---- */
 
 /* Written beside the target as PATH.part, then synced and renamed over it; the directory is synced too. What was at PATH
@@ -46,6 +50,8 @@ void salun_unmap(SalunMap *map);
 typedef struct { int fd; bool direct; char *path, *part; } SalunSink;
 
 int salun_sink_open(SalunSink *s, const char *path, SalunError *err);
+/* Whether salun_sink_open would succeed, for files that are written late; what is no regular file is not tried. */
+int salun_sink_try(const char *path, SalunError *err);
 int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *err);
 int salun_sink_commit(SalunSink *s, SalunError *err);          /* frees s, on failure too */
 void salun_sink_abort(SalunSink *s);                           /* frees s; the target is as it was */

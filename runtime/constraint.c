@@ -13,7 +13,7 @@ bool salun_constraint_holds(const SalunTensor *t, float value) {
         return false;
     switch ((SalunConstraint)t->constraint) {
     case SALUN_GREATER: return value > t->lo;
-    case SALUN_AT_LEAST: return value >= t->lo;
+    case SALUN_AT_LEAST: return value >= (float)t->lo;
     case SALUN_BETWEEN: return value > t->lo && value < t->hi;
     default: return true;
     }
@@ -32,7 +32,7 @@ float salun_constraint_raw(const SalunTensor *t, float value) {
     double over = value - t->lo;
     switch ((SalunConstraint)t->constraint) {
     case SALUN_GREATER: return (float)salun_log(over);
-    case SALUN_AT_LEAST: return (float)sqrt(over);
+    case SALUN_AT_LEAST: return over > 0 ? (float)sqrt(over) : 0;      /* lo rounded to a float may lie below lo */
     case SALUN_BETWEEN: return (float)salun_log(over / (t->hi - value));
     default: return value;
     }

@@ -46,6 +46,15 @@ void salun_unmap(SalunMap *map) {
     *map = (SalunMap){ 0 };
 }
 
+void salun_occupy_standard(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 static void sink_free(SalunSink *s) {
     if (s->fd >= 0)
         close(s->fd);
@@ -98,6 +107,17 @@ int salun_sink_open(SalunSink *s, const char *path, SalunError *err) {
         return code;
     }
     return 0;
+}
+
+int salun_sink_try(const char *path, SalunError *err) {
+    struct stat st;
+    SalunSink s;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        return 0;
+    int code = salun_sink_open(&s, path, err);
+    if (!code)
+        salun_sink_abort(&s);
+    return code;
 }
 
 static int write_failed(const SalunSink *s, SalunError *err) {

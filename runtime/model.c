@@ -39,7 +39,7 @@ static void *region_new(size_t bytes) {
         return p ? memset(p, 0, round_up(bytes, SALUN_ALIGN)) : NULL;
     }
     size_t size = round_up(bytes, HUGE_PAGE);
-    char *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     char *at = (char *)round_up((size_t)p, HUGE_PAGE);

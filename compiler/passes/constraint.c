@@ -18,7 +18,7 @@ double constraint_value(const Constraint *c, double raw) {
 double constraint_raw(const Constraint *c, double value) {
     switch (c->kind) {
     case CONSTRAINT_GREATER: return log(value - c->lo);
-    case CONSTRAINT_AT_LEAST: return sqrt(value - c->lo);
+    case CONSTRAINT_AT_LEAST: return sqrt(fmax(value - c->lo, 0));      /* lo rounded to a float may lie below lo */
     case CONSTRAINT_BETWEEN: return log((value - c->lo) / (c->hi - value));
     default: return value;
     }

@@ -171,8 +171,6 @@ static int classify(App *a, SalunError *err) {
     if (!code)
         code = app_output_commit(&out, err);
     app_output_abort(&out);
-    if (!code && (fflush(stdout) || ferror(stdout)))
-        code = salun_error(err, SALUN_NO_SPACE, "writing to standard output failed");
     return code;
 }
 
@@ -206,11 +204,14 @@ static void finish(App *a) {
 int salun_main_infer(const SalunProgram *p, int argc, char **argv) {
     App a = { .p = p };
     SalunError err = { "", SALUN_OK };
+    salun_occupy_standard();
     int code = app_options_parse(&a.o, p, argc, argv, &err);
     if (!code && a.o.help)
         app_help(stdout, p, a.o.argv0);
     else if (!code)
         code = run(&a, &err);
+    if (!code && (fflush(stdout) || ferror(stdout)))
+        code = salun_error(&err, SALUN_NO_SPACE, "writing to standard output failed");
     if (code)
         fprintf(stderr, "%s: error: %s\n", a.o.argv0, err.text);
     finish(&a);

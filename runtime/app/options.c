@@ -55,6 +55,8 @@ static int set_output(Parse *s, const char *name, const char *value) {
     for (int i = 0; i + 1 < o->output_count && !code; i++)
         if (o->outputs[i].port == o->outputs[o->output_count - 1].port)
             code = salun_error(s->err, SALUN_BAD_INPUT, "--output is given twice for %s", s->p->outputs[o->outputs[i].port].name);
+        else if (!strcmp(o->outputs[i].path, o->outputs[o->output_count - 1].path))
+            code = salun_error(s->err, SALUN_BAD_INPUT, "two outputs cannot go to one file, %s", o->outputs[i].path);
     return code;
 }
 

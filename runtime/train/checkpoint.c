@@ -105,8 +105,6 @@ static int find_value(const char *text, size_t bytes, const char *name, size_t n
 }
 
 static int compare_identity(const char *path, const char *text, size_t bytes, const Identity *id, SalunError *err) {
-    if (bytes == id->used && memcmp(text, id->text, bytes) == 0)
-        return SALUN_OK;
     char list[400] = "";
     size_t used = 0;
     for (const char *line = id->text; *line;) {
@@ -118,7 +116,7 @@ static int compare_identity(const char *path, const char *text, size_t bytes, co
                                      length < 0 ? 7 : length, length < 0 ? "unknown" : there, here, equals + 1);
         line = next + 1;
     }
-    return salun_error(err, SALUN_BAD_INPUT, "%s: the checkpoint is of another training: %s", path, used ? list : "its description has more items");
+    return used ? salun_error(err, SALUN_BAD_INPUT, "%s: the checkpoint is of another training: %s", path, list) : SALUN_OK;
 }
 
 /* The head, once all of the file's content is known to be as it was written. */

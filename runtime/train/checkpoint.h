@@ -20,7 +20,8 @@ typedef struct {
     int64_t log_offset, batch_log_offset;                /* bytes of complete lines; -1: no such log */
 } TrainPoint;
 
-/* What must not change between a checkpoint and its continuation: lines of "name=value". */
+/* What must not change between a checkpoint and its continuation: lines of "name=value". Every line of the reader's identity
+ * must be in the checkpoint; the checkpoint may have more. */
 typedef struct { char text[1024]; size_t used; } Identity;
 void identity_add(Identity *id, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -283,7 +283,5 @@ int trainer_evaluate(Trainer *t, SalunError *err) {
         return code;
     printf("accuracy %.2f %% (%" PRId64 " of %" PRId64 "), loss %.6f\n", 100 * (double)r.correct / (double)r.count, r.correct, r.count,
            r.loss_sum / (double)r.count);
-    if (fflush(stdout) != 0)
-        return salun_error(err, SALUN_NO_SPACE, "standard output cannot be written");
     return SALUN_OK;
 }

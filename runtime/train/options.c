@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef enum { FLAG, TEXT, COUNT, SEED, NUMBER } Kind;
 
@@ -161,6 +162,18 @@ static const char *beside(char *buffer, size_t bytes, const char *save, const ch
     return snprintf(buffer, bytes, "%.*s%s", (int)length, save, ending) < (int)bytes ? buffer : NULL;
 }
 
+/* Two outputs in one file would destroy each other; devices may be shared. */
+static int check_outputs(const Options *o, SalunError *err) {
+    static const char *const name[] = { "save", "checkpoint", "log", "batch-log", "dump-gradients" };
+    const char *const file[] = { o->save, o->checkpoint, o->log, o->batch_log, o->dump_gradients };
+    struct stat st;
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < i; k++)
+            if (file[i] && file[k] && !strcmp(file[i], file[k]) && (stat(file[i], &st) || S_ISREG(st.st_mode)))
+                return salun_error(err, SALUN_BAD_INPUT, "--%s and --%s are the same file, %s", name[k], name[i], file[i]);
+    return SALUN_OK;
+}
+
 static int complete(Options *o, const SalunProgram *p, SalunError *err) {
     if (o->batch > p->batch)
         return salun_error(err, SALUN_BAD_INPUT, "--batch %" PRId64 ": the program is compiled for batches of at most %" PRId64,
@@ -175,7 +188,7 @@ static int complete(Options *o, const SalunProgram *p, SalunError *err) {
         return salun_error(err, SALUN_BAD_INPUT, "--save: the name is too long");
     if (o->save && !o->checkpoint && !(o->checkpoint = beside(o->save_beside[1], sizeof o->save_beside[1], o->save, ".checkpoint")))
         return salun_error(err, SALUN_BAD_INPUT, "--save: the name is too long");
-    return SALUN_OK;
+    return check_outputs(o, err);
 }
 
 int options_parse(Options *o, const SalunProgram *p, int argc, char **argv, SalunError *err) {

@@ -20,7 +20,7 @@ typedef struct {
 } ProgressState;
 
 void progress_begin(Progress *p, FILE *out);
-/* Shows the state at most ten times a second on a terminal, every ten seconds elsewhere. */
+/* Shows the state at most ten times a second on a terminal, within one line of it, and every ten seconds elsewhere. */
 void progress_show(Progress *p, const ProgressState *state);
 /* A line that stays. */
 void progress_line(Progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));

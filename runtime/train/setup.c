@@ -127,12 +127,15 @@ static void identify_number(Identity *id, const char *name, double value) {
     identity_add(id, name, "%s", text);
 }
 
-/* All that the bits of the result, or the meaning of the log, depend on; not the threads, not --steps. */
+/* All that the bits of the result, or the meaning of the log, depend on; not the threads, not --steps. An evaluation fits every
+ * checkpoint of the program. */
 static void identify(Trainer *t) {
     const SalunProgram *p = t->program;
     const Options *o = t->options;
     Identity *id = &t->identity;
     identity_add(id, "program", "%s %016" PRIx64, p->name, p->hash);
+    if (o->eval_only)
+        return;
     identity_add(id, "--seed", "%" PRIu64, o->seed);
     identity_add(id, "--epochs", "%" PRId64, t->epochs);
     identity_add(id, "--batch", "%" PRId64, o->batch);
@@ -210,9 +213,17 @@ static void tell_start(Trainer *t) {
                   t->epochs, t->steps_per_epoch);
 }
 
+/* What is written late is tried first: hours of training must not end at a folder that is not there. */
+static int try_outputs(const Options *o, SalunError *err) {
+    int code = o->save ? salun_sink_try(o->save, err) : SALUN_OK;
+    return !code && o->dump_gradients ? salun_sink_try(o->dump_gradients, err) : code;
+}
+
 int trainer_begin(Trainer *t, SalunError *err) {
     t->at = (TrainPoint){ .epochs = t->epochs };
-    int code = log_open(&t->log, t->options->log, -1, NULL, err);
+    int code = try_outputs(t->options, err);
+    if (!code)
+        code = log_open(&t->log, t->options->log, -1, NULL, err);
     if (!code)
         code = log_open(&t->batch_log, t->options->batch_log, -1, NULL, err);
     if (!code)
@@ -224,7 +235,9 @@ int trainer_begin(Trainer *t, SalunError *err) {
 
 int trainer_resume(Trainer *t, SalunError *err) {
     bool lost = false;
-    int code = checkpoint_read(t->options->checkpoint, t->model, &t->identity, &t->at, err);
+    int code = try_outputs(t->options, err);
+    if (!code)
+        code = checkpoint_read(t->options->checkpoint, t->model, &t->identity, &t->at, err);
     if (!code)
         code = log_open(&t->log, t->options->log, t->at.log_offset, &lost, err);
     if (!code)
@@ -237,6 +250,9 @@ int trainer_resume(Trainer *t, SalunError *err) {
     if (lost)
         progress_line(&t->progress, "note: a log is shorter than the checkpoint says; it goes on from its end");
     tell_start(t);
-    progress_line(&t->progress, "resumed at step %" PRId64 ", epoch %" PRId64 "/%" PRId64, t->at.step, t->at.epoch + 1, t->epochs);
+    if (t->at.epoch < t->epochs)
+        progress_line(&t->progress, "resumed at step %" PRId64 ", epoch %" PRId64 "/%" PRId64, t->at.step, t->at.epoch + 1, t->epochs);
+    else
+        progress_line(&t->progress, "resumed at step %" PRId64 ": all epochs are done", t->at.step);
     return SALUN_OK;
 }

@@ -39,7 +39,21 @@ static void functions_agree(void **state) {
     }
 }
 
+/* A bound that float32 has not: the nearest float is a value that initial weights hold, files keep and training goes on from. */
+static void rounded_bounds(void **state) {
+    (void)state;
+    for (int i = 1; i < 1000; i++) {
+        double lo = (i - 500) / 10.0;
+        SalunTensor t = { .constraint = SALUN_AT_LEAST, .lo = lo };
+        float least = (float)lo, raw = salun_constraint_raw(&t, least);
+        assert_true(salun_constraint_holds(&t, least));
+        assert_false(salun_constraint_holds(&t, nextafterf(least, -INFINITY)));
+        assert_true(raw >= 0 && raw < 0.01f);
+        assert_true(constraint_raw(&(Constraint){ CONSTRAINT_AT_LEAST, lo, INFINITY }, least) >= 0);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(kinds_agree), cmocka_unit_test(functions_agree) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(kinds_agree), cmocka_unit_test(functions_agree), cmocka_unit_test(rounded_bounds) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

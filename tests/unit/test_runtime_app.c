@@ -447,6 +447,14 @@ static void test_usage(void **state) {
     fails(RUN("--weights", w, x, "--output", path_of("none/y.npy")), 2, "cannot be written");
     fails(RUN("--weights", w, x, "--output", "/dev/full"), 4, "writing failed");
     SalunProgram p = tiny_program;
+    SalunPort two[] = { tiny_program.outputs[0], tiny_program.outputs[0] };
+    two[1].name = "other";
+    p.outputs = two;
+    p.output_count = 2;
+    fails(run_program(&p, (const char *const[]){ x, "--output", path_of("y.npy"), "--output", "other=y", "--output", "other=z", NULL }), 2,
+          "given twice for other");
+    fails(run_program(&p, (const char *const[]){ x, "--output", "y", "--output", "other=y", NULL }), 2, "two outputs cannot go to one file, y");
+    p = tiny_program;
     p.cpu = 1u << 30;
     fails(run_program(&p, (const char *const[]){ "--bench", "1", NULL }), 3, "which this one has not");
 }

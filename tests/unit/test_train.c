@@ -1,18 +1,22 @@
 /* test_train.c - the parts of runtime/train that need no process: schedules, orders, augmentation, batches, checkpoints, logs. */
+#define _GNU_SOURCE
 #include "augment.h"
 #include "checkpoint.h"
 #include "hash.h"
 #include "loader.h"
 #include "log.h"
+#include "progress.h"
 #include "schedule.h"
 #include "train_fixture.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -417,6 +421,41 @@ static void test_hash(void **state) {
     }
 }
 
+/* ---- the bar ---- */
+
+/* What stands between \r and the end of the line on a terminal of so many columns. */
+static void show_bar(int columns, char *text, size_t bytes) {
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    FILE *out = fopen(ptsname(master), "w");
+    assert_non_null(out);
+    assert_int_equal(ioctl(fileno(out), TIOCSWINSZ, &(struct winsize){ .ws_row = 24, .ws_col = (unsigned short)columns }), 0);
+    setenv("TERM", "xterm", 1);
+    Progress p;
+    progress_begin(&p, out);
+    p.last = -1;
+    progress_show(&p, &(ProgressState){ "epoch 3/10", 450, 1000, 0.123456, 0.98765, 12345, 3661 });
+    char seen[512];
+    ssize_t got = read(master, seen, sizeof seen - 1);
+    assert_true(got > 4 && seen[0] == '\r' && memcmp(seen + got - 3, "\033[K", 3) == 0);
+    snprintf(text, bytes, "%.*s", (int)got - 4, seen + 1);
+    fclose(out);
+    close(master);
+}
+
+static void test_bar(void **state) {
+    (void)state;
+    char text[512];
+    show_bar(200, text, sizeof text);
+    assert_string_equal(text, "epoch 3/10 [==========>             ] 45 %  loss 0.12346  accuracy 98.77 %  12345 images/s  1:01:01 left");
+    show_bar(80, text, sizeof text);
+    assert_string_equal(text, "epoch 3/10 [=====>      ] 45 %  loss 0.1235  acc 98.77 %  12345/s  1:01:01 left");
+    for (int columns = 1; columns < 120; columns++) {
+        show_bar(columns, text, sizeof text);
+        assert_true((int)strlen(text) < columns || columns == 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schedule_parts),
@@ -434,6 +473,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_log, open_kept, close_kept),
         cmocka_unit_test(test_line_overflow),
         cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,11 +20,13 @@
 
 static char work[64], said[16384], answered[4096];      /* the folder; what the last run wrote to stderr and stdout */
 static int64_t file_limit;                              /* of the next run, bytes; 0: none */
+static bool closed;                                     /* the next run has neither standard input, output nor error */
 
 static int open_work(void **state) {
     (void)state;
     strcpy(work, "/tmp/salun_run.XXXXXX");
     file_limit = 0;
+    closed = false;
     return mkdtemp(work) && chdir(work) == 0 && mkdir("data", 0777) == 0 ? fixture_write_data("data", 200, 80) : -1;
 }
 
@@ -63,6 +65,8 @@ static pid_t start(const char *line) {
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){ (rlim_t)file_limit, (rlim_t)file_limit });
     if (!freopen("stderr", "w", stderr) || !freopen("stdout", "w", stdout))
         _exit(99);
+    for (int fd = 0; closed && fd < 3; fd++)
+        close(fd);
     int code = salun_main_train(&fixture_program, argc, argv);
     fflush(NULL);
     _exit(code);
@@ -135,6 +139,12 @@ static void test_learns(void **state) {
         fail_msg("'%s' is not in '%s'", want, answered);
     run("--save w.safetensors --epochs 30 --resume --eval-only", 0);
     assert_non_null(strstr(answered, want));
+    run("--save w.safetensors --seed 5 --resume --eval-only", 0);
+    assert_non_null(strstr(answered, want));
+    unlink("data/t10k-images-idx3-ubyte");
+    unlink("data/t10k-labels-idx1-ubyte");
+    run("--save w.safetensors --resume --eval-only", 0);
+    assert_non_null(strstr(answered, "of 200)"));
 }
 
 static void test_same_bits(void **state) {
@@ -236,10 +246,21 @@ static void test_resume_steps(void **state) {
         assert_same("a", "b");
         assert_int_equal(count_lines("b.jsonl"), 5);
     }
-    assert_said("resumed at step 52");
+    assert_said("resumed at step 52: all epochs are done");
     run("--epochs 4 --save b.safetensors --batch-log b --resume", 0);
     assert_same("a.safetensors", "b.safetensors");
     assert_int_equal(count_lines("b.jsonl"), 5);
+}
+
+/* What would be said must not land in a file that got the number of standard error. */
+static void test_closed(void **state) {
+    (void)state;
+    run("--epochs 2 --save a.safetensors", 0);
+    closed = true;
+    run("--epochs 2 --save b.safetensors --batch-log b", 0);
+    assert_same("a.safetensors", "b.safetensors");
+    assert_int_equal(count_lines("b.jsonl"), 3);
+    assert_int_equal(count_lines("b"), 26);
 }
 
 static void test_signals(void **state) {
@@ -345,6 +366,10 @@ static void test_disk(void **state) {
     (void)state;
     run("--save /nowhere/w.safetensors", SALUN_BAD_INPUT);
     assert_said("/nowhere/w.");
+    run("--save /nowhere/w.safetensors --log l --checkpoint c", SALUN_BAD_INPUT);
+    run("--save w.safetensors --dump-gradients /nowhere/g", SALUN_BAD_INPUT);
+    assert_said("/nowhere/g");
+    assert_false(there("w.checkpoint"));
     run("--save w.safetensors --log /dev/full", SALUN_NO_SPACE);
     assert_said("/dev/full: writing failed");
     run("--epochs 4 --save a.safetensors --batch-log a", 0);
@@ -383,6 +408,8 @@ static void test_usage(void **state) {
         { "--save w --weights-allow x", "without --weights" },
         { "--save w --weights gone", "gone" },
         { "--save w --data gone", "gone: No such file" },
+        { "--save w --checkpoint w", "--save and --checkpoint are the same file, w" },
+        { "--save w --dump-gradients w.jsonl", "--log and --dump-gradients are the same file" },
         { "--eval-only", "needs --weights" },
         { "--resume --dump-gradients g", "--resume needs" },
     };
@@ -398,7 +425,7 @@ static void test_usage(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_work, close_work)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_learns), TEST(test_same_bits), TEST(test_flags), TEST(test_gradients), TEST(test_resume_steps), TEST(test_signals),
+        TEST(test_learns), TEST(test_same_bits), TEST(test_flags), TEST(test_gradients), TEST(test_resume_steps), TEST(test_closed), TEST(test_signals),
         TEST(test_refused_resumption), TEST(test_not_finite), TEST(test_not_finite_cause), TEST(test_disk), TEST(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
