@@ -3,8 +3,11 @@
 # as root), builds, compiles models/smallnet.snet to C, trains it on the digits in examples/data, and classifies pictures
 # that it has never seen. Everything goes to build/quickstart (or the folder given as first argument).
 set -eu
+out=${1:-}
+[ -z "$out" ] || { mkdir -p "$out" && out=$(cd "$out" && pwd); }
 cd "$(dirname "$0")/.."
-out=${1:-build/quickstart}
+out=${out:-$PWD/build/quickstart}
+mkdir -p "$out"
 packages="gcc libc6-dev cmake ninja-build flex bison pkg-config libpng-dev libjpeg62-turbo-dev zlib1g-dev"
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -22,8 +25,6 @@ missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=" $package"
 done
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
 if [ -z "$missing" ]; then
     echo "all there"
 elif command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then

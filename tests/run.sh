@@ -250,6 +250,10 @@ while read -r line; do
 done < <(printf '%s\n' "${plan[@]}" | sort -k3,3nr)
 wait
 finish_some
+for name in $pending; do
+    echo "not ok $name: left no result" >>"$dir/logs/$name.log"
+    tell "$name" 0 1
+done
 echo "$((SECONDS - begin)) s, logs in $dir/logs"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
