@@ -37,6 +37,9 @@ hostile sanitize 900 tests/run/hostile.py
 api release 900 tests/run/api.sh
 digits release 600 tests/run/digits.sh
 command release 600 tests/run/command.sh
+tour release 600 tests/run/tour.sh
+quickstart tool 900 tests/run/quickstart.sh
+fuzz tool 600 tests/run/fuzz.sh
 LIST
 }
 quick_suites="layers style unit lit parity random activations names docs bits api"
@@ -71,7 +74,7 @@ done
 
 mkdir -p "$dir/logs" "$dir/work"
 rm -f "$dir"/logs/*
-export SALUN_QUICK=$quick SALUN_WORK=$dir/work
+export SALUN_QUICK=$quick SALUN_WORK=$dir/work SALUN_TEST_DIR=$dir
 passed=0
 failed=0
 begin=$SECONDS
