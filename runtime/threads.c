@@ -4,7 +4,8 @@
  * the other lanes; so the same thread tends to meet the same data in consecutive jobs, and no thread waits for a slow one.
  * A worker that enters a job raises its own flag and looks again whether the job is still open; the caller closes the job when
  * every task is taken, and waits for the raised flags only. A worker that sleeps or is not scheduled therefore delays nobody.
- * Workers spin for SPIN_SECONDS after the last job and then sleep on `epoch` (futex). */
+ * Workers spin for SPIN_SECONDS after the last job and then sleep on `epoch` (futex). A child of fork has no workers: there a
+ * pool of its parent runs every task on the caller's thread. */
 #include "model.h"
 
 #include <errno.h>
@@ -47,8 +48,11 @@ struct SalunPool {
     void *arg;
     int threads;
     bool flush;
+    unsigned born;                           /* `forks` when the workers started */
     Lane *lanes;
 };
+
+static unsigned forks;                       /* between this process and the first that made a pool */
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -166,7 +170,7 @@ static void wait_outside(Lane *lane) {
 }
 
 void salun_pool_run(SalunPool *p, SalunTask *task, void *arg, int64_t tasks) {
-    if (p->threads == 1 || tasks <= 1) {
+    if (p->threads == 1 || tasks <= 1 || p->born != forks) {
         for (int64_t i = 0; i < tasks; i++)
             task(arg, 0, i);
         return;
@@ -197,6 +201,14 @@ static int processors(void) {
     return count > 0 && count <= MOST_THREADS ? (int)count : 1;
 }
 
+static void count_fork(void) {
+    forks++;
+}
+
+static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
 int salun_pool_threads(const SalunPool *pool) {
     return pool->threads;
 }
@@ -219,6 +231,8 @@ SalunPool *salun_pool_create(int threads, bool flush, SalunError *err) {
         salun_error(err, SALUN_BAD_INPUT, "%d threads: from 1 to %d, or 0 for one per processor", threads, MOST_THREADS);
         return NULL;
     }
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
     int wanted = threads ? threads : processors();
     SalunPool *p = aligned_alloc(LINE, sizeof *p);
     Lane *lanes = aligned_alloc(LINE, (size_t)wanted * sizeof *lanes);
@@ -232,6 +246,7 @@ SalunPool *salun_pool_create(int threads, bool flush, SalunError *err) {
     memset(lanes, 0, (size_t)wanted * sizeof *lanes);
     p->lanes = lanes;
     p->flush = flush;
+    p->born = forks;
     p->threads = 1;
     for (int i = 1; i < wanted; i++) {
         int failed = start(p, i);
@@ -248,10 +263,12 @@ SalunPool *salun_pool_create(int threads, bool flush, SalunError *err) {
 void salun_pool_destroy(SalunPool *p) {
     if (!p)
         return;
-    atomic_store(&p->stop, true);
-    open_job(p);
-    for (int i = 1; i < p->threads; i++)
-        pthread_join(p->lanes[i].handle, NULL);
+    if (p->born == forks) {
+        atomic_store(&p->stop, true);
+        open_job(p);
+        for (int i = 1; i < p->threads; i++)
+            pthread_join(p->lanes[i].handle, NULL);
+    }
     free(p->lanes);
     free(p);
 }

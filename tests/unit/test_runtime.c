@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "model.h"
@@ -60,6 +61,29 @@ static void test_sleepers_wake(void **state) {
         run_counted(pool, &c, 100);
     }
     usleep(10000);
+    salun_pool_destroy(pool);
+}
+
+static void test_fork(void **state) {
+    (void)state;
+    Count c;
+    SalunPool *pool = salun_pool_create(3, false, NULL);
+    for (int turn = 0; turn < 10; turn++) {
+        run_counted(pool, &c, 100);
+        pid_t child = fork();
+        if (!child) {
+            alarm(20);
+            run_counted(pool, &c, 100);
+            salun_pool_destroy(pool);
+            pool = salun_pool_create(2, false, NULL);
+            run_counted(pool, &c, 100);
+            salun_pool_destroy(pool);
+            _exit(0);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
     salun_pool_destroy(pool);
 }
 
@@ -342,7 +366,8 @@ static void test_denormals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_task_once), cmocka_unit_test(test_sleepers_wake), cmocka_unit_test(test_many_pools),
+        cmocka_unit_test(test_every_task_once), cmocka_unit_test(test_sleepers_wake), cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_many_pools),
         cmocka_unit_test(test_pool_errors), cmocka_unit_test(test_infer), cmocka_unit_test(test_same_bits_for_any_threads),
         cmocka_unit_test(test_several_models_at_once), cmocka_unit_test(test_prepare_follows_changes), cmocka_unit_test(test_probe),
         cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_damaged_programs), cmocka_unit_test(test_cpu),
