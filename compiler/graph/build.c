@@ -232,6 +232,17 @@ static void check_option_names(Builder *b) {
     }
 }
 
+/* Sizes given with --dim that nothing has read. */
+static void check_dim_names(Builder *b) {
+    for (int i = 0; i < b->options->dim_count; i++) {
+        const char *name = b->options->dim[i].name;
+        if (table_get(b->dims, name))
+            continue;
+        build_error(b, (Span){ source_from_text(b->arena, "--dim", name, strlen(name)), 0, (int)strlen(name) },
+                    "network `%s` leaves no size `%s` open", b->network->block.name.text, name);
+    }
+}
+
 /* What -D, the variants or the declaration say; NULL: nothing. */
 static const AstNode *option_value(Builder *b, const Input *option, bool *ok) {
     const char *name = option->name.text;
@@ -332,6 +343,10 @@ static bool bind_inputs(Builder *b) {
     bool ok = inputs->count > 0;
     if (!ok)
         build_error(b, b->network->block.name.span, "network `%s` has no input", b->network->block.name.text);
+    if (inputs->count > BUILD_MAX_PORTS) {
+        build_error(b, inputs->items[BUILD_MAX_PORTS].span, "a network has at most %d inputs", BUILD_MAX_PORTS);
+        return false;
+    }
     for (int i = 0; i < inputs->count; i++) {
         const Input *in = &inputs->items[i];
         const Var *known = table_get(b->frame->vars, in->name.text);
@@ -376,6 +391,10 @@ static void add_results(Builder *b, const Frame *f, const AstNode *section) {
             build_error(b, at, "network `%s` returns nothing", b->network->block.name.text);
         return;
     }
+    if (count > BUILD_MAX_PORTS) {
+        build_error(b, at, "a network returns at most %d values, not %d", BUILD_MAX_PORTS, count);
+        return;
+    }
     if (b->training && section && result_at(v, 0).kind == VALUE_TENSOR) {
         Node *loss = train_loss(b, section, result_at(v, 0).tensor);
         if (loss)
@@ -401,7 +420,6 @@ static Graph *elaborate(Builder *b, bool training, const AstNode *section) {
     b->names = table_new(b->arena);
     b->declared = table_new(b->arena);
     b->streams = table_new(b->arena);
-    b->dims = table_new(b->arena);
     b->user->lets = table_new(b->arena);
     b->prelude->lets = table_new(b->arena);
     b->prefix = b->tap = "";
@@ -453,6 +471,8 @@ static bool build_all(Builder *b, const AstFile *tree) {
         b->program->step = o->training ? step : NULL;
         b->graph = b->program->infer;
     }
+    if (!diag_errors(b->diag))
+        check_dim_names(b);
     if (!diag_errors(b->diag))
         place_finish(b);
     train_groups(b, section);

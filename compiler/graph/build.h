@@ -18,7 +18,8 @@ enum {
     BUILD_MAX_STEPS = 1000000,          /* expressions evaluated in one elaboration */
     BUILD_MAX_REPORTS = 1000,           /* errors met, those of further turns of a loop included */
     BUILD_MAX_NODES = 100000,           /* of one graph */
-    BUILD_MAX_NAME = 400                /* bytes of a tap */
+    BUILD_MAX_NAME = 400,               /* bytes of a tap */
+    BUILD_MAX_PORTS = 7                 /* inputs of a network, and outputs: with target and loss the runtime's 8 */
 };
 #define BUILD_MAX_ELEMENTS ((int64_t)1 << 34)   /* of one tensor at full batch */
 

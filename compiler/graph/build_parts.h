@@ -157,7 +157,7 @@ struct Builder {
     const AstNode *network;             /* DECL_NETWORK */
     const AstNode **variants;           /* from the network outwards: the last is what was asked for */
     int variant_count;
-    Table *dims;                        /* of --dim: name -> Value, of this elaboration */
+    Table *dims;                        /* of --dim, those that were read: name -> Value */
 
     Graph *graph;
     bool training;
