@@ -230,12 +230,12 @@ static int train_steps(Trainer *t, SalunError *err) {
 /* What is written when training ends with `code`: nothing that is not finite; after a failure of writing the state is still
  * good, and another attempt is made. Returns the code to exit with, *err told. */
 static int finish(Trainer *t, int code, SalunError *err) {
-    SalunError later;
+    SalunError later, last;
     if (code == SALUN_FAIL)
         return code;
     int kept = t->checkpoint_step == t->at.step && code == SALUN_OK ? SALUN_OK : keep_checkpoint(t, &later);
-    if (!kept)
-        kept = keep_weights(t, &later);
+    int saved = keep_weights(t, kept ? &last : &later);          /* even where there is no room for a checkpoint */
+    kept = kept ? kept : saved;
     if (kept && code != SALUN_OK && code != SALUN_INTERRUPTED) {
         progress_line(&t->progress, "%s", later.text);
         return code;

@@ -384,6 +384,13 @@ static void test_disk(void **state) {
     run("--epochs 4 --save w.safetensors --batch-log b --resume", 0);
     assert_same("a.safetensors", "w.safetensors");
     assert_same("a", "b");
+    run("--epochs 4 --steps 3 --save w.safetensors", 0);
+    run("--epochs 4 --steps 6 --save a.safetensors", 0);
+    file_limit = 1500;                                  /* less than a checkpoint, more than the weights */
+    run("--epochs 4 --steps 6 --save w.safetensors --resume", SALUN_NO_SPACE);
+    assert_same("a.safetensors", "w.safetensors");
+    file_limit = 0;
+    run("--epochs 4 --steps 6 --save w.safetensors --resume", 0);
     unlink("w.checkpoint");
     file_limit = 1000;                                  /* less than a checkpoint */
     run("--epochs 4 --save w.safetensors", SALUN_NO_SPACE);
