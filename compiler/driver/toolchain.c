@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -150,21 +151,42 @@ static int build(Arena *a, const char *source, bool is_object, const char *objec
     return code || !archived ? code : archive(a, object, result);
 }
 
+/* Where the result goes, by way of links; never in place of a device or a folder. */
+static int find_target(Arena *a, const char *output, const char **target) {
+    const char *slash = strrchr(output, '/');
+    struct stat st;
+    *target = output;
+    if (!output[0] || (slash && !slash[1]))
+        return options_fail(SALUN_BAD_INPUT, "-o %s: this names no file", output);
+    if (stat(output, &st)) {
+        const char *folder = slash ? arena_strndup(a, output, (size_t)(slash - output) + 1) : ".";
+        return access(folder, W_OK) ? options_fail(SALUN_BAD_INPUT, "%s: %s", output, strerror(errno)) : 0;
+    }
+    if (!S_ISREG(st.st_mode))
+        return options_fail(SALUN_BAD_INPUT, "%s: %s", output, S_ISDIR(st.st_mode) ? "it is a directory" : "not a regular file");
+    char *real = realpath(output, NULL);
+    if (!real)
+        return options_fail(SALUN_BAD_INPUT, "%s: %s", output, strerror(errno));
+    *target = arena_strdup(a, real);
+    free(real);
+    return 0;
+}
+
 /* Compiles in a folder of its own; the result is renamed to its place when it is whole. */
 int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *output, BuildKind kind, bool blas) {
-    const char *temporary = getenv("TMPDIR"), *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
-    const char *place = slash ? arena_strndup(a, output, (size_t)(slash - output) + 1) : ".";
-    if (access(place, W_OK))
-        return options_fail(SALUN_BAD_INPUT, "%s: %s", output, strerror(errno));
+    const char *temporary = getenv("TMPDIR"), *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output, *target;
+    int code = find_target(a, output, &target);
+    if (code)
+        return code;
     char *folder = arena_printf(a, "%s/salunc-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     if (!mkdtemp(folder))
         return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
-    const char *part = arena_printf(a, "%s.part", output), *object = arena_printf(a, "%s/%s.o", folder, name);
+    const char *part = arena_printf(a, "%s.part", target), *object = arena_printf(a, "%s/%s.o", folder, name);
     const char *source = is_object ? object : arena_printf(a, "%s/%s.c", folder, name);
-    int code = output_write(source, text->data, text->length);
+    code = output_write(source, text->data, text->length);
     if (!code)
         code = build(a, source, is_object, object, part, kind, blas);
-    if (!code && rename(part, output))
+    if (!code && rename(part, target))
         code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
     if (code)
         unlink(part);

@@ -23,6 +23,13 @@ expect 2 "no arguments" "$salunc"
 expect 2 "unknown option" "$salunc" --frobnicate "$models/resnet18.snet" -o "$work/x.c"
 expect 2 "no such file" "$salunc" "$work/nowhere.snet" -o "$work/x.c"
 expect 2 "output folder missing" "$salunc" "$models/smallnet.snet" -o "$work/no/such/x.c"
+expect 2 "an executable in a folder that is missing" "$salunc" "$models/smallnet.snet" -o "$work/no/such/x"
+mkdir -p "$work/folder"
+mkfifo "$work/pipe"
+for output in "$work/pipe" "$work/folder" "$work/folder/" ""; do
+    expect 2 "an executable called '${output#"$work/"}'" "$salunc" "$models/smallnet.snet" --target=portable -o "$output"
+done
+if [ -p "$work/pipe" ]; then ok "what is no file is not replaced"; else not_ok "what is no file is not replaced" "the pipe is gone"; fi
 expect 2 "unknown form" "$salunc" "$models/smallnet.snet" --emit=nonsense
 expect 2 "unknown target" "$salunc" "$models/smallnet.snet" --target=z80 -o "$work/x.c"
 for model in resnet18 resnet50 rescalenet vgg19 smallnet; do
