@@ -26,7 +26,7 @@ unit-sanitize sanitize 900 unit_tests sanitize
 unit-clang clang 600 unit_tests clang
 lit release 600 lit_tests release
 lit-sanitize sanitize 900 lit_tests sanitize
-parity release 1200 tests/run/parity.py
+parity release 1500 tests/run/parity.py
 random release 900 tests/run/random_nets.py
 activations release 900 tests/run/activations.py
 names release 300 tests/run/names.py
@@ -34,7 +34,7 @@ docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
 kill release 600 tests/run/kill.sh
 hostile sanitize 900 tests/run/hostile.py
-api release 900 tests/run/api.sh
+api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh

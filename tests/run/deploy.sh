@@ -8,7 +8,8 @@ deploy() {
     check "$name: compiles for training" "$salunc" --train "$net" --batch "$batch" "$@" -o "$work/$name-train" || return 1
     check "$name: compiles for inference" "$salunc" "$net" --batch 100 "$@" -o "$work/$name" || return 1
     start=$(date +%s.%N)
-    check "$name: trains" "$work/$name-train" --data "$data" --epochs "$epochs" --save "$work/$name.safetensors" ${threads:+--threads "$threads"} || return 1
+    check "$name: trains" "$work/$name-train" --data "$data" --epochs "$epochs" --save "$work/$name.safetensors" \
+        --batch-log "$work/$name.steps" ${threads:+--threads "$threads"} || return 1
     seconds=$(echo "$(date +%s.%N) - $start" | bc 2>/dev/null || awk "BEGIN { print $(date +%s.%N) - $start }")
     correct=$(sed -n '$s/.*"test_correct": \([0-9]*\).*/\1/p' "$work/$name.jsonl")
     images=$(sed -n '$s/.*"test_images": \([0-9]*\).*/\1/p' "$work/$name.jsonl")

@@ -260,6 +260,7 @@ def check_training(net, draw, weights, tensors, x, targets, seed, math):
 
 def check(seed, targets):
     draw = Draw(seed)
+    os.environ["CFLAGS"] = "" if seed % 4 == 0 else "-O1"     # most networks are compiled for many, a few as users do
     net, weights = os.path.join(FOLDER, "net.snet"), os.path.join(FOLDER, "w.safetensors")
     with open(net, "w") as out:
         out.write(draw.text())
