@@ -233,11 +233,22 @@ int trainer_begin(Trainer *t, SalunError *err) {
     return code;
 }
 
+/* Whether training of this data can stand there: a right checksum does not say so. */
+static bool point_holds(const Trainer *t) {
+    const TrainPoint *a = &t->at;
+    int64_t count = t->data.train.count, batch = t->options->batch;
+    bool within = a->epoch >= 0 && a->epoch <= t->epochs && a->position >= 0 && a->position <= (a->epoch < t->epochs ? count : 0);
+    return within && (a->position % batch == 0 || a->position == count) && a->seen == a->position &&
+           a->step == a->epoch * t->steps_per_epoch + (a->position + batch - 1) / batch;
+}
+
 int trainer_resume(Trainer *t, SalunError *err) {
     bool lost = false;
     int code = try_outputs(t->options, err);
     if (!code)
         code = checkpoint_read(t->options->checkpoint, t->model, &t->identity, &t->at, err);
+    if (!code && !point_holds(t))
+        code = salun_error(err, SALUN_BAD_INPUT, "%s: the checkpoint is damaged: training cannot stand where it says", t->options->checkpoint);
     if (!code)
         code = log_open(&t->log, t->options->log, t->at.log_offset, &lost, err);
     if (!code)
