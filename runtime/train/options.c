@@ -162,14 +162,19 @@ static const char *beside(char *buffer, size_t bytes, const char *save, const ch
     return snprintf(buffer, bytes, "%.*s%s", (int)length, save, ending) < (int)bytes ? buffer : NULL;
 }
 
+/* /dev/null and the like. */
+static bool is_device(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
 /* Two outputs in one file would destroy each other; devices may be shared. */
 static int check_outputs(const Options *o, SalunError *err) {
     static const char *const name[] = { "save", "checkpoint", "log", "batch-log", "dump-gradients" };
     const char *const file[] = { o->save, o->checkpoint, o->log, o->batch_log, o->dump_gradients };
-    struct stat st;
     for (int i = 0; i < 5; i++)
         for (int k = 0; k < i; k++)
-            if (file[i] && file[k] && !strcmp(file[i], file[k]) && (stat(file[i], &st) || S_ISREG(st.st_mode)))
+            if (file[i] && file[k] && !strcmp(file[i], file[k]) && !is_device(file[i]))
                 return salun_error(err, SALUN_BAD_INPUT, "--%s and --%s are the same file, %s", name[k], name[i], file[i]);
     return SALUN_OK;
 }
@@ -180,13 +185,14 @@ static int complete(Options *o, const SalunProgram *p, SalunError *err) {
                           o->batch, p->batch);
     if (!o->save && !o->eval_only && !o->dump_gradients)
         return salun_error(err, SALUN_BAD_INPUT, "--save FILE is missing: where the trained weights go");
-    if (o->resume && !o->save && !o->checkpoint)
+    bool file = o->save && !is_device(o->save);          /* beside which others are written */
+    if (o->resume && !file && !o->checkpoint)
         return salun_error(err, SALUN_BAD_INPUT, "--resume needs --save or --checkpoint to find the checkpoint");
     if (o->weights_allow && !o->weights)
         return salun_error(err, SALUN_BAD_INPUT, "--weights-allow is of no use without --weights");
-    if (o->save && !o->log && !(o->log = beside(o->save_beside[0], sizeof o->save_beside[0], o->save, ".jsonl")))
+    if (file && !o->log && !(o->log = beside(o->save_beside[0], sizeof o->save_beside[0], o->save, ".jsonl")))
         return salun_error(err, SALUN_BAD_INPUT, "--save: the name is too long");
-    if (o->save && !o->checkpoint && !(o->checkpoint = beside(o->save_beside[1], sizeof o->save_beside[1], o->save, ".checkpoint")))
+    if (file && !o->checkpoint && !(o->checkpoint = beside(o->save_beside[1], sizeof o->save_beside[1], o->save, ".checkpoint")))
         return salun_error(err, SALUN_BAD_INPUT, "--save: the name is too long");
     return check_outputs(o, err);
 }

@@ -370,6 +370,8 @@ static void test_disk(void **state) {
     run("--save w.safetensors --dump-gradients /nowhere/g", SALUN_BAD_INPUT);
     assert_said("/nowhere/g");
     assert_false(there("w.checkpoint"));
+    run("--save /dev/null --epochs 1", 0);
+    assert_int_equal(access("/dev/null.checkpoint", F_OK), -1);
     run("--save w.safetensors --log /dev/full", SALUN_NO_SPACE);
     assert_said("/dev/full: writing failed");
     run("--epochs 4 --save a.safetensors --batch-log a", 0);
@@ -419,6 +421,7 @@ static void test_usage(void **state) {
         { "--save w --dump-gradients w.jsonl", "--log and --dump-gradients are the same file" },
         { "--eval-only", "needs --weights" },
         { "--resume --dump-gradients g", "--resume needs" },
+        { "--resume --save /dev/null", "--resume needs" },
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         run(lines[i][0], SALUN_BAD_INPUT);
