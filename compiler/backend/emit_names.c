@@ -26,25 +26,54 @@ static char *identifier(Arena *a, const char *name) {
     return s;
 }
 
-/* Words of C and C++, and names that generated files use themselves. */
-static bool is_reserved(const char *name) {
-    static const char *const words[] = { "int", "float", "class", "new", "this", "auto", "char", "const", "delete", "double", "long",
-        "short", "signed", "unsigned", "void", "template", "operator", "private", "public", "protected", "register", "default", "switch",
-        "case", "union", "struct", "static", "return", "bool", "true", "false", "inline", "typename", "namespace", "using", "if", "else",
-        "for", "while", "do", "goto", "break", "continue", "enum", "typedef", "extern", "volatile", "restrict", "sizeof", "try", "catch",
-        "throw", "friend", "virtual", "explicit", "export", "mutable", "and", "or", "not", "xor", "main", "linux", "unix", "asm",
-        "tensors", "inputs", "targets", "outputs", "taps", "augment", "schedule", "recipe", "preprocess", "constants" };
-    for (int i = 0; i < COUNT(words); i++)
+/* Words of C and C++. */
+static const char *const keywords[] = {
+    "int", "float", "class", "new", "this", "auto", "char", "const", "delete", "double", "long", "short", "signed",
+    "unsigned", "void", "template", "operator", "private", "public", "protected", "register", "default", "switch", "case",
+    "union", "struct", "static", "return", "bool", "true", "false", "inline", "typename", "namespace", "using", "if",
+    "else", "for", "while", "do", "goto", "break", "continue", "enum", "typedef", "extern", "volatile", "restrict",
+    "sizeof", "try", "catch", "throw", "friend", "virtual", "explicit", "export", "mutable", "typeof", "typeid", "nullptr",
+    "decltype", "noexcept", "constexpr", "consteval", "constinit", "concept", "requires", "alignas", "alignof",
+    "static_assert", "static_cast", "dynamic_cast", "const_cast", "reinterpret_cast", "thread_local", "and", "or", "not",
+    "xor", "and_eq", "or_eq", "not_eq", "xor_eq", "bitand", "bitor", "compl", "co_await", "co_return", "co_yield", "asm",
+    "main", "linux", "unix",
+};
+/* Names of the runtime, and of what a program that includes a network's header is likely to include besides. */
+static const char *const library[] = {
+    "abort", "abs", "accept", "access", "alarm", "alloca", "assert", "atan", "atof", "atoi", "atol", "bind", "bsearch",
+    "calloc", "ceil", "clock", "close", "connect", "cos", "cosh", "div", "dup", "erf", "errno", "exit", "exp", "fabs",
+    "floor", "fma", "fork", "free", "gamma", "getenv", "htonl", "hypot", "index", "isatty", "j0", "j1", "jn", "kill",
+    "labs", "link", "listen", "log", "malloc", "memcpy", "memset", "modf", "mktime", "nan", "nice", "open", "pause", "pipe",
+    "pow", "printf", "putenv", "puts", "qsort", "rand", "random", "read", "realloc", "recv", "remove", "rename", "rindex",
+    "round", "salun", "scanf", "select", "send", "setenv", "shutdown", "signal", "sin", "sinh", "sleep", "socket", "sqrt", "srand",
+    "srandom", "stat", "stderr", "stdin", "stdout", "strlen", "sync", "system", "tan", "tanh", "time", "times", "tolower",
+    "toupper", "trunc", "truncate", "ungetc", "unlink", "wait", "write", "y0", "y1", "yn",
+};
+/* What generated files call their own. */
+static const char *const own[] = {
+    "kernel", "tensors", "inputs", "targets", "outputs", "taps", "augment", "schedule", "recipe", "preprocess", "constants",
+};
+
+static bool is_word(const char *name, const char *const *words, int count) {
+    for (int i = 0; i < count; i++)
         if (!strcmp(words[i], name))
             return true;
     return false;
+}
+
+/* Names of types in headers end in _t. */
+static bool is_reserved(const char *name) {
+    size_t length = strlen(name);
+    return is_word(name, keywords, COUNT(keywords)) || is_word(name, own, COUNT(own)) ||
+           (length > 2 && !strcmp(name + length - 2, "_t"));
 }
 
 const char *emit_prefix(const Module *m) {
     char *s = identifier(m->arena, m->program->name);
     for (char *c = s; *c; c++)
         *c = (char)tolower((unsigned char)*c);
-    return is_reserved(s) ? arena_printf(m->arena, "%s_net", s) : s;
+    bool free = !is_reserved(s) && !is_word(s, library, COUNT(library)) && strncmp(s, "salun_", 6) != 0;
+    return free ? s : arena_printf(m->arena, "%s_net", s);
 }
 
 const char *emit_numeric(const Module *m) {

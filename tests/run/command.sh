@@ -65,6 +65,15 @@ rm -f "$work/v.c" "$work/v.h"
 "$salunc" "$models/resnet18.snet" --place 'layer9.*.act2=relu' -o "$work/v.c" >"$work/out" 2>"$work/err"
 if [ $? -ne 0 ] && [ ! -e "$work/v.c" ] && grep -q 'layer9' "$work/err"; then ok "--place that matches nothing"; else not_ok "--place that matches nothing" "$(head -2 "$work/err" | tr '\n' '|')"; fi
 
+# networks called like words of C and C++, functions of the system, names of the runtime and of generated files
+for name in int main nullptr size_t Index Gamma Salun kernel; do
+    printf 'network %s(image: f32[N, 3]) {\n  return image |> linear(2) as infer\n}\n' "$name" >"$work/name.snet"
+    expect 0 "a network called $name" "$salunc" "$work/name.snet" --target=portable -o "$work/name.c"
+    expect 0 "a network called $name: C" cc -Wall -Wextra -Werror -I"$root/runtime" -fsyntax-only "$work/name.c"
+    printf '#include <cmath>\n#include <cstdio>\n#include <cstdlib>\n#include <cstring>\n#include "name.h"\n' >"$work/name.cpp"
+    expect 0 "a network called $name: C++" c++ -Wall -Wextra -Werror -I"$root/runtime" -I"$work" -fsyntax-only "$work/name.cpp"
+done
+
 # errors: several per run, exit code 1, nothing written
 cat >"$work/wrong.snet" <<'NET'
 network Wrong(image: f32[N, 3, 8, 8]) {
