@@ -32,7 +32,8 @@ void app_help(FILE *out, const SalunProgram *p, const char *argv0);
 
 /* ---- input.c: the images of one port, from any number of files ---- */
 
-typedef struct { const char *path; bool picture; SalunNpy npy; int64_t count; } AppSource;
+/* grey: bytes [n, height, width], the channel being understood. */
+typedef struct { const char *path; bool picture, grey; SalunNpy npy; int64_t count; } AppSource;
 
 typedef struct {
     const SalunProgram *program;

@@ -59,13 +59,14 @@ static int check_type(const AppFeed *f, const AppSource *s, SalunError *err) {
     }
 }
 
-/* Finds the number of images: the array is [n, image...] or one image without n. */
+/* Finds the number of images: the array is [n, image...] or one image without n; grey bytes may lack the channel. */
 static int check_shape(const AppFeed *f, AppSource *s, SalunError *err) {
     const SalunPort *port = &f->program->inputs[f->port];
     const SalunNpy *npy = &s->npy;
     char have[160], want[160];
     int images = npy->rank == port->rank + 1;
-    s->count = images ? npy->dim[0] : 1;
+    s->grey = !images && is_bytes(f, npy) && port->rank == 3 && npy->rank == 3 && port->dim[0] == 1 && npy->dim[0] != 1 && npy->dim[2] != 1;
+    s->count = images || s->grey ? npy->dim[0] : 1;
     if (npy->rank == port->rank + images && (is_bytes(f, npy) || same_dims(port, npy->dim + images)))
         return 0;
     return salun_error(err, SALUN_BAD_INPUT, "%s has shape %s, input %s takes [n,%s", s->path,
@@ -132,9 +133,10 @@ static int read_picture(AppFeed *f, const AppSource *s, float *to, SalunError *e
     return code;
 }
 
-/* Image i of a uint8 array: [channels, height, width], or channels last when only that fits. */
+/* Image i of a uint8 array: [channels, height, width], channels last when only that fits, or [height, width]. */
 static int read_bytes(AppFeed *f, const AppSource *s, int64_t i, float *to, SalunError *err) {
-    const int64_t *dim = s->npy.dim + (s->npy.rank - 3), channels = f->program->inputs->dim[0];
+    const int64_t grey[] = { 1, s->npy.dim[1], s->npy.dim[2] }, channels = f->program->inputs->dim[0];
+    const int64_t *dim = s->grey ? grey : s->npy.dim + (s->npy.rank - 3);
     const uint8_t *data = (const uint8_t *)s->npy.data + i * dims_count(3, dim);
     bool last = dim[0] != channels && dim[2] == channels;
     SalunPicture picture = last ? salun_picture_interleaved(data, dim[2], dim[0], dim[1]) : salun_picture_planar(data, dim[0], dim[1], dim[2]);
@@ -181,7 +183,7 @@ const char *app_feed_name(const AppFeed *f, int64_t i, char *text, size_t size) 
     const AppSource *s = f->sources;
     for (; i >= s->count; s++)
         i -= s->count;
-    if (s->picture || s->npy.rank == f->program->inputs[f->port].rank)
+    if (s->picture || (s->npy.rank == f->program->inputs[f->port].rank && !s->grey))
         snprintf(text, size, "%s", s->path);
     else
         snprintf(text, size, "%s[%lld]", s->path, (long long)i);

@@ -375,6 +375,12 @@ static void test_npy_to_npy(void **state) {
     assert_int_equal(salun_npy_open(&npy, path_of("y.npy"), NULL), 0);
     assert_memory_equal(npy.data, y, sizeof y);
     salun_npy_close(&npy);
+
+    save_npy("g.npy", SALUN_NPY_U8, 3, (int64_t[]){ MANY, 4, 4 }, bytes);    /* the one channel is understood */
+    assert_int_equal(RUN("--weights", path_of("w.safetensors"), path_of("g.npy"), "--output", path_of("y.npy")), 0);
+    assert_int_equal(salun_npy_open(&npy, path_of("y.npy"), NULL), 0);
+    assert_memory_equal(npy.data, y, sizeof y);
+    salun_npy_close(&npy);
 }
 
 static void test_top(void **state) {
