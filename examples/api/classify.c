@@ -35,7 +35,7 @@ static unsigned char *read_idx(const char *path, int rank, long *count) {
     size_t bytes = 1;
     for (int i = 0; i < rank; i++)
         bytes *= (size_t)head[4 + 4 * i] << 24 | (size_t)head[5 + 4 * i] << 16 | (size_t)head[6 + 4 * i] << 8 | head[7 + 4 * i];
-    *count = (long)(head[4] << 24 | head[5] << 16 | head[6] << 8 | head[7]);
+    *count = (long)((size_t)head[4] << 24 | (size_t)head[5] << 16 | (size_t)head[6] << 8 | head[7]);
     unsigned char *data = malloc(bytes ? bytes : 1);
     if (!data || fread(data, 1, bytes, in) != bytes || *count == 0 || (rank == 3 && bytes / (size_t)*count != SIZE)) {
         fprintf(stderr, "%s: cut off, or of another size\n", path);
