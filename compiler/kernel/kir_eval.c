@@ -140,6 +140,11 @@ static Lane integer_lane(KOp op, Lane x, Lane y) {
     }
 }
 
+/* What does not fit becomes INT32_MIN, as x86 has it; no kernel's result depends on it. */
+static int32_t rounded(float x) {
+    return x >= -0x1p31f && x < 0x1p31f ? (int32_t)rintf(x) : INT32_MIN;
+}
+
 static Lane float_lane(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
     switch (op) {
     case KOP_FADD: return (Lane){ .f = x.f + y.f };
@@ -157,7 +162,7 @@ static Lane float_lane(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
     case KOP_FLT: return (Lane){ .m = x.f < y.f };
     case KOP_FLE: return (Lane){ .m = x.f <= y.f };
     case KOP_FEQ: return (Lane){ .m = x.f == y.f };
-    case KOP_ROUND: return (Lane){ .i = (int32_t)rintf(x.f) };
+    case KOP_ROUND: return (Lane){ .i = rounded(x.f) };
     default: return integer_lane(op, x, y);
     }
 }
