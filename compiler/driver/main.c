@@ -1,7 +1,13 @@
 /* main.c - salunc: the compiler as a command. The driver alone links compiler and runtime together. */
 #include "options.h"
 
+#include "base.h"
+
+#include <signal.h>
+
 int main(int argc, char **argv) {
+    salun_occupy_standard();
+    signal(SIGXFSZ, SIG_IGN);                /* a size limit is a write that fails */
     Arena *arena = arena_new(0);
     Options options = { .arena = arena };
     bool done = false;

@@ -2,6 +2,7 @@
 #include "app/app.h"
 #include "random.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -205,6 +206,7 @@ int salun_main_infer(const SalunProgram *p, int argc, char **argv) {
     App a = { .p = p };
     SalunError err = { "", SALUN_OK };
     salun_occupy_standard();
+    signal(SIGXFSZ, SIG_IGN);                /* a size limit is a write that fails */
     int code = app_options_parse(&a.o, p, argc, argv, &err);
     if (!code && a.o.help)
         app_help(stdout, p, a.o.argv0);
