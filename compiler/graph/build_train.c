@@ -347,6 +347,13 @@ static void no_match(Builder *b, const AstNode *pattern) {
     diag_did_you_mean(b->diag, best);
 }
 
+static bool trains_something(const Program *p) {
+    for (int i = 0; i < p->tensor_count; i++)
+        if (!p->tensors[i]->is_state && !p->tensors[i]->group.frozen)
+            return true;
+    return false;
+}
+
 void train_groups(Builder *b, const AstNode *section) {
     const Recipe *r = &b->program->recipe;
     int rule = 0;
@@ -358,6 +365,8 @@ void train_groups(Builder *b, const AstNode *section) {
             if (!apply_pattern(b, &r->group[rule++]))
                 no_match(b, item->group.patterns.items[k]);
     }
+    if (b->options->training && section && !diag_errors(b->diag) && !trains_something(b->program))
+        build_error(b, section->train.network.span, "network `%s` has no parameter that is trained", b->network->block.name.text);
 }
 
 /* ---- the section ---- */
@@ -462,6 +471,10 @@ Node *train_loss(Builder *b, const AstNode *section, Node *logits) {
     if (logits->shape.rank != 2 || !logits->shape.batched) {
         build_error(b, at, "cross entropy takes f32[N, classes], and the network returns %s",
                     shape_text(b->arena, logits->type, &logits->shape));
+        return NULL;
+    }
+    if (logits->shape.dim[1] < 2) {
+        build_error(b, at, "cross entropy takes scores of two classes or more, and the network returns one");
         return NULL;
     }
     b->tap = "loss";
