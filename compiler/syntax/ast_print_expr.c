@@ -99,13 +99,20 @@ static uint32_t empty_end(const Printer *p) {
 }
 
 static void print_items(Printer *p, char open, AstList items, char close) {
-    Bracket outer = print_open(p, open, items.count ? items.items[0]->span.begin : 0);
+    Bracket outer = print_open(p, open, items.count ? items.items[0]->span.begin : p->pos);
     for (int i = 0; i < items.count; i++) {
         if (i)
             print_between(p, ",", items.items[i]->span.begin);
         print_expr(p, items.items[i]);
     }
     print_close(p, close, outer);
+}
+
+/* Comments before the bracket of a list that holds nothing wait for the end of the line. */
+static void print_list(Printer *p, const AstNode *e) {
+    if (p->file && e->list.items.count == 0)
+        p->pos = skip(p, e->span.begin, "(") + 1;
+    print_items(p, '[', e->list.items, ']');
 }
 
 void print_args(Printer *p, ArgList args) {
@@ -326,7 +333,7 @@ static void print_bare(Printer *p, const AstNode *e) {
         print_at(p, e->name.text, e->span);
         break;
     case EXPR_LIST:
-        print_items(p, '[', e->list.items, ']');
+        print_list(p, e);
         break;
     case EXPR_TUPLE:
         print_items(p, '(', e->list.items, ')');

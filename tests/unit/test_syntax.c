@@ -126,6 +126,8 @@ static void printing_is_canonical(void **state) {
               "network N(x: f32[N],\n          y: f32[N]; k = 1) {\n  x = f(x,\n        y)\n    |> g\n  if x { }\n}\n");
     prints_as("block f(x) {\n y = x |> (h) # q\n z = ((x))\n w = -((x)) - (1,\n ((2)))\n}",
               "block f(x) {\n  y = x |> (h)  # q\n  z = (x)\n  w = -(x) - (1,\n              (2))\n}\n");
+    prints_as("block f(x) {\n y = x |> m(axis# c\n = [])\n z = [ # d\n ]\n}",
+              "block f(x) {\n  y = x |> m(axis = [])  # c\n  z = [                  # d\n  ]\n}\n");
     prints_as("train N { epochs 3; seed 1 }\ntrain M {\nepochs 3; group \"a\" { lr = 1 }\n}",
               "train N { epochs 3; seed 1 }\ntrain M {\n  epochs 3\n  group  \"a\" { lr = 1 }\n}\n");
 }
