@@ -161,6 +161,7 @@ static double explain_fused(const Explain *e, const Group *g) {
     return saved;
 }
 
+/* The group's FLOPs each time it runs: weights that it has packed beforehand are not among them. */
 static double explain_calls(const Explain *e, const Group *g) {
     double flops = 0;
     const EntryId entries[] = { ENTRY_PREPARE, e->entry };
@@ -170,7 +171,7 @@ static double explain_calls(const Explain *e, const Group *g) {
             if (c->group != g)
                 continue;
             const char *plan = strchr(c->kernel->title, ';');
-            flops += c->flops * call_tasks(e->m, c);
+            flops += k || g->prepare ? c->flops * call_tasks(e->m, c) : 0;
             writer_printf(e->w, "  kernel    %s%s: %.0f task%s%s%s\n", c->kernel->name, k ? "" : " (prepare)", call_tasks(e->m, c),
                           call_tasks(e->m, c) == 1 ? "" : "s", plan ? "," : "", plan ? plan + 1 : "");
         }
@@ -188,7 +189,7 @@ static void explain_group(Explain *e, const Group *g, double *flops) {
         explain_stored(e, g, resolve(g->outputs[i]));
     double own = explain_calls(e, g);
     writer_printf(e->w, "  FLOPs     %s\n", amount(e->w->arena, own, 1000, ""));
-    *flops += own;
+    *flops += g->prepare ? 0 : own;
 }
 
 /* ---- the whole ---- */
