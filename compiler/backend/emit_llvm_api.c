@@ -152,7 +152,8 @@ static LLVMValueRef program_pointer(Api *a, AbiField field) {
 static void return_embedded(Api *a, LLVMValueRef f) {
     LLVMTypeRef type = from_memory_type(a);
     LLVMValueRef weights = program_pointer(a, ABI_PROGRAM_weights), end = program_pointer(a, ABI_PROGRAM_weights_end);
-    LLVMValueRef bytes = LLVMBuildSub(a->b, LLVMBuildPtrToInt(a->b, end, a->l->i64, ""), LLVMBuildPtrToInt(a->b, weights, a->l->i64, ""), "bytes");
+    LLVMValueRef first = LLVMBuildPtrToInt(a->b, weights, a->l->i64, ""), last = LLVMBuildPtrToInt(a->b, end, a->l->i64, "");
+    LLVMValueRef bytes = LLVMBuildSub(a->b, last, first, "bytes");
     LLVMValueRef args[] = { weights, bytes, LLVMGetParam(f, 0), LLVMGetParam(f, 1) };
     LLVMValueRef create = emit_llvm_function(a->l, arena_printf(a->l->arena, "%s_create_from_memory", a->prefix), type);
     LLVMBuildRet(a->b, LLVMBuildCall2(a->b, type, create, args, COUNT(args), "net"));

@@ -143,7 +143,8 @@ static LLVMValueRef divide(LlvmKernel *e, const Stm *s, LLVMValueRef a, LLVMValu
     LLVMValueRef below = LLVMBuildICmp(l->builder, LLVMIntSLT, rest, zero, "");
     if (s->index_op == INDEX_MOD)
         return LLVMBuildNSWAdd(l->builder, rest, LLVMBuildSelect(l->builder, below, d, zero, ""), name);
-    return LLVMBuildNSWAdd(l->builder, LLVMBuildSDiv(l->builder, a, d, ""), LLVMBuildSExt(l->builder, below, l->i64, ""), name);
+    LLVMValueRef quotient = LLVMBuildSDiv(l->builder, a, d, ""), correction = LLVMBuildSExt(l->builder, below, l->i64, "");
+    return LLVMBuildNSWAdd(l->builder, quotient, correction, name);
 }
 
 static void emit_index_set(LlvmKernel *e, const Stm *s) {
@@ -195,11 +196,12 @@ static void emit_product(LlvmKernel *e, const Product *p) {
     Llvm *l = e->l;
     LLVMTypeRef i = l->i32, f = l->f32, v = l->ptr, types[ARGUMENTS] = { i, i, i, i, i, i, f, v, i, v, i, f, v, i };
     LLVMTypeRef type = LLVMFunctionType(l->none, types, ARGUMENTS, false);
+    LLVMValueRef m = LLVMBuildTrunc(l->builder, emit_llvm_index(e, &p->m, ""), i, ""), k = LLVMBuildTrunc(l->builder, emit_llvm_index(e, &p->k, ""), i, "");
+    LLVMValueRef a_start = buffer_start(e, p->a), b_start = buffer_start(e, p->b), c_start = buffer_start(e, p->c);
     LLVMValueRef args[ARGUMENTS] = {
         emit_llvm_i32(l, ROW_MAJOR), emit_llvm_i32(l, p->a_transposed ? TRANSPOSED : AS_IS), emit_llvm_i32(l, p->b_transposed ? TRANSPOSED : AS_IS),
-        LLVMBuildTrunc(l->builder, emit_llvm_index(e, &p->m, ""), i, ""), emit_llvm_i32(l, p->n),
-        LLVMBuildTrunc(l->builder, emit_llvm_index(e, &p->k, ""), i, ""), LLVMConstReal(f, 1), buffer_start(e, p->a), emit_llvm_i32(l, p->lda),
-        buffer_start(e, p->b), emit_llvm_i32(l, p->ldb), LLVMConstReal(f, 0), buffer_start(e, p->c), emit_llvm_i32(l, p->ldc),
+        m, emit_llvm_i32(l, p->n), k, LLVMConstReal(f, 1), a_start, emit_llvm_i32(l, p->lda),
+        b_start, emit_llvm_i32(l, p->ldb), LLVMConstReal(f, 0), c_start, emit_llvm_i32(l, p->ldc),
     };
     LLVMBuildCall2(l->builder, type, emit_llvm_function(l, "cblas_sgemm", type), args, ARGUMENTS, "");
 }
@@ -261,7 +263,8 @@ static void emit_loop(LlvmKernel *e, const Stm *s) {
 static void emit_if(LlvmKernel *e, const Stm *s) {
     LLVMBuilderRef b = e->l->builder;
     LLVMBasicBlockRef then = new_block(e, "if"), after = new_block(e, "");
-    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, emit_llvm_index(e, &s->begin, ""), emit_llvm_index(e, &s->end, ""), ""), then, after);
+    LLVMValueRef begin = emit_llvm_index(e, &s->begin, ""), end = emit_llvm_index(e, &s->end, "");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, begin, end, ""), then, after);
     LLVMPositionBuilderAtEnd(b, then);
     emit_block(e, s->body);
     LLVMBuildBr(b, after);
@@ -342,7 +345,8 @@ static void set_place(LlvmKernel *e) {
 
 LLVMValueRef emit_llvm_kernel_name(Llvm *l, const Kernel *k) {
     LLVMValueRef f = emit_llvm_function(l, arena_printf(l->arena, "kernel_%s", k->name), l->kernel_type);
-    LLVMSetVisibility(f, LLVMHiddenVisibility);
+    LLVMSetLinkage(f, l->exported ? LLVMExternalLinkage : LLVMInternalLinkage);
+    LLVMSetVisibility(f, l->exported ? LLVMHiddenVisibility : LLVMDefaultVisibility);
     return f;
 }
 
@@ -350,10 +354,6 @@ static void make_function(LlvmKernel *e) {
     static const char *const names[] = { "arg", "run", "task" };
     Llvm *l = e->l;
     e->function = emit_llvm_kernel_name(l, e->k);
-    if (!l->exported) {
-        LLVMSetVisibility(e->function, LLVMDefaultVisibility);
-        LLVMSetLinkage(e->function, LLVMInternalLinkage);
-    }
     for (int i = 0; i < COUNT(names); i++)
         LLVMSetValueName2(LLVMGetParam(e->function, (unsigned)i), names[i], strlen(names[i]));
     LLVMAttributeRef nounwind = LLVMCreateEnumAttribute(l->context, LLVMGetEnumAttributeKindForName("nounwind", 8), 0);

@@ -58,10 +58,15 @@ static LLVMValueRef row_value(Row *r) {
 
 /* ---- globals ---- */
 
-static LLVMValueRef constant(Llvm *l, const char *name, LLVMValueRef value) {
+static LLVMValueRef exported_constant(Llvm *l, const char *name, LLVMValueRef value) {
     LLVMValueRef global = LLVMAddGlobal(l->module, LLVMTypeOf(value), name);
     LLVMSetInitializer(global, value);
     LLVMSetGlobalConstant(global, true);
+    return global;
+}
+
+static LLVMValueRef constant(Llvm *l, const char *name, LLVMValueRef value) {
+    LLVMValueRef global = exported_constant(l, name, value);
     LLVMSetLinkage(global, LLVMInternalLinkage);
     return global;
 }
@@ -328,8 +333,7 @@ LLVMValueRef emit_llvm_module(Llvm *l, const Module *m, const EmitOptions *o) {
         set(&r, ABI_PROGRAM_recipe, recipe_row(l, &m->program->recipe));
     if (o->embed)
         embed(l, &r, m, o->embed);
-    LLVMValueRef program = constant(l, arena_printf(l->arena, "%s_program", emit_prefix(m)), row_value(&r));
-    if (o->header || o->api || l->exported)
-        LLVMSetLinkage(program, LLVMExternalLinkage);
-    return program;
+    const char *name = arena_printf(l->arena, "%s_program", emit_prefix(m));
+    LLVMValueRef value = row_value(&r);
+    return o->header || o->api || l->exported ? exported_constant(l, name, value) : constant(l, name, value);
 }

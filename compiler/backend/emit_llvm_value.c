@@ -120,7 +120,8 @@ static LLVMValueRef high_product(Llvm *l, LLVMValueRef x, LLVMValueRef y, bool v
     LLVMBuilderRef b = l->builder;
     LLVMTypeRef wide = vector ? l->i64v : l->i64;
     LLVMValueRef bits = LLVMConstInt(l->i64, 32, false);
-    LLVMValueRef product = LLVMBuildMul(b, LLVMBuildZExt(b, x, wide, ""), LLVMBuildZExt(b, y, wide, ""), "");
+    LLVMValueRef wide_x = LLVMBuildZExt(b, x, wide, ""), wide_y = LLVMBuildZExt(b, y, wide, "");
+    LLVMValueRef product = LLVMBuildMul(b, wide_x, wide_y, "");
     return LLVMBuildTrunc(b, LLVMBuildLShr(b, product, vector ? repeat(l, bits) : bits, ""), vector ? l->i32v : l->i32, name);
 }
 

@@ -7,6 +7,7 @@
 import glob
 import os
 import shutil
+import subprocess
 import tempfile
 
 import lit.formats
@@ -31,6 +32,9 @@ config.excludes = ["unit", "fuzz", "run", "goldens", "oracle", "Inputs"]
 config.test_source_root = os.path.dirname(here)
 config.test_exec_root = os.environ.get("SALUN_LIT_WORK") or os.path.join(tempfile.gettempdir(), "salun-lit")
 os.makedirs(config.test_exec_root, exist_ok=True)
+# A compiler without LLVM says so before it reads the file.
+if subprocess.run([salunc, "--emit=llvm", os.devnull], stderr=subprocess.PIPE, check=False).stderr.find(b"without LLVM") < 0:
+    config.available_features.add("llvm")
 # Words that stand alone in a RUN line, not parts of a path.
 config.substitutions.append((r"(?<![-\w/.])salunc(?![-\w/.])", salunc))
 config.substitutions.append((r"(?<![-\w/.])FileCheck(?![-\w/.])", filecheck))
