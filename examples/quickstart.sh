@@ -39,7 +39,7 @@ else
 fi
 
 say "2  the compiler"
-quietly "$out/build.log" cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSALUN_TESTS=OFF -DCMAKE_INSTALL_PREFIX="$out"
+quietly "$out/build.log" cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSALUN_TESTS=OFF -DSALUN_LLVM=OFF -DCMAKE_INSTALL_PREFIX="$out"
 quietly "$out/build.log" cmake --build "$out/build"
 quietly "$out/build.log" cmake --install "$out/build"
 salunc=$out/bin/salunc

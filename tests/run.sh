@@ -114,6 +114,9 @@ filecheck_program() {
     found=$(command -v FileCheck) || found=$(ls -v /usr/bin/FileCheck-* /usr/lib/llvm-*/bin/FileCheck 2>/dev/null | tail -1)
     [ -n "$found" ] && echo "$found"
 }
+llvm_config() {
+    ls /usr/bin/llvm-config-1[5-9] /usr/bin/llvm-config-[2-9]? 2>/dev/null | grep .
+}
 have() {
     if "${@:2}" >/dev/null 2>&1; then echo "ok tool $1"; else echo "not ok tool $1: not found"; fi
 }
@@ -126,6 +129,7 @@ check_tools() {
     have "python3 with numpy" /usr/bin/python3 -c 'import numpy'
     have lit lit_program
     have FileCheck filecheck_program
+    have "llvm-config 15 or newer" llvm_config
     for tool in cmocka.h png.h jpeglib.h zlib.h; do
         if [ $tool = cmocka.h ]; then
             have $tool gcc -fsyntax-only -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h -include cmocka.h /dev/null
