@@ -1,9 +1,10 @@
 /* fuse.c - which nodes become one loop nest, in which order the loop nests run, and how values lie in memory.
- * needs: autodiff done, shapes     keeps: the graph's meaning     spoils: node->note (now ValueInfo)
+ * needs: autodiff done, shapes, no dead nodes     keeps: the graph's meaning     spoils: node->note (now ValueInfo)
  *
  * A MAP joins the youngest group that computes one of its inputs over the same space, unless another of its
- * inputs waits for that very group; failing that, a pass that reads the same operand. Sums over everything but the channels, or over everything, are added up on
- * the way by the group of their operand. Everything else starts a group of its own. */
+ * inputs waits for that very group; failing that, a pass that reads the same operand. Sums over everything but
+ * the channels, or over everything, are added up on the way by the group of their operand. Everything else
+ * starts a group of its own. */
 #include "kernel/group.h"
 #include "kernel/module.h"
 
@@ -72,7 +73,6 @@ static void materialise_leaves(Fuse *f) {
 }
 
 /* ---- layouts ---- */
-
 
 /* Whether blocked x, read as the reshaped n, is the same memory: [N, C, 1, 1] and [N, C]. */
 static bool same_blocks(const Node *x, const Node *n) {

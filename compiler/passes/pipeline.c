@@ -19,7 +19,7 @@ static const Pass pipeline[] = {
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
     { "cse",       NULL,           graph_cse,  1,       "merge equal computations" },
-    { "dce",       NULL,           graph_dce,  1,       "drop what no output and no effect needs" },
+    { "dce",       NULL,           graph_dce,  0,       "drop what no output and no effect needs" },
 };
 
 static void each_graph(Program *p, void (*visit)(Graph *g)) {
