@@ -8,8 +8,6 @@ enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT =
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* ---- tap lists ---- */
 
 static void forward_dim(TapDim *d, const Window *win, int i) {

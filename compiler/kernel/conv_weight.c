@@ -35,7 +35,6 @@ typedef struct {
 } Weight;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static Index zero(void) { return index_const(0); }
 
 /* ---- plan ---- */

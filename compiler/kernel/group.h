@@ -28,6 +28,8 @@ typedef struct {
 } ValueInfo;
 static inline ValueInfo *value_info(const Node *n) { return n->note; }
 
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 struct Group {
     int id;
     Node *anchor;

@@ -3,8 +3,6 @@
 
 #include <assert.h>
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* Feature maps are blocked over their channels; what users see, parameters and single channels stay plain. */
 bool layout_wants_blocks(const Node *n) {
     return n->shape.batched && n->shape.rank >= 2 && n->channel >= 1 && n->shape.dim[n->channel] > 1;

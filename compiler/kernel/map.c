@@ -3,8 +3,6 @@
 
 enum { CHUNK_VECTORS = 4096 };     /* vectors of one task at most, where the space may be cut */
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 typedef struct {
     Lower *l;
     const Group *g;

@@ -11,8 +11,6 @@ typedef struct {
     Index at[MAX_RANK];            /* position in x */
 } Move;
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* Where x's element at[] stands in the result. */
 static Index result_index(const Move *m) {
     Index sum = index_const(0);

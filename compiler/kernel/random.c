@@ -45,8 +45,6 @@ static Reg philox(Kernel *k, Reg element, uint32_t stream) {
 
 typedef struct { Lower *l; Node *y; Kernel *k; int to, width, axis; bool blocked; int64_t blocks; } Random;
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 static int64_t axis_stride(const Node *y, int axis) {
     int64_t stride = 1;
     for (int i = y->shape.rank - 1; i > axis; i--)

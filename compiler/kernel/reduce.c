@@ -6,8 +6,6 @@
 #include <assert.h>
 #include <math.h>
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 typedef struct {
     Lower *l;
     const Group *g;
