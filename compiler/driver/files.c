@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef enum { BY_C, BY_EITHER, BY_LLVM, BY_NONE } Maker;
@@ -102,6 +103,9 @@ static int embedded_path(const Options *o, const char **path) {
         return options_fail(SALUN_BAD_INPUT, "--embed-weights %s: %s", o->embed, strerror(errno));
     *path = arena_strdup(o->arena, absolute);
     free(absolute);
+    struct stat st;
+    if (!stat(*path, &st) && !S_ISREG(st.st_mode))
+        return options_fail(SALUN_BAD_INPUT, "--embed-weights %s: not a regular file", o->embed);
     return access(*path, R_OK) ? options_fail(SALUN_BAD_INPUT, "--embed-weights %s: %s", o->embed, strerror(errno)) : 0;
 }
 
