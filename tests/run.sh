@@ -32,6 +32,10 @@ activations release 900 tests/run/activations.py
 names release 300 tests/run/names.py
 docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
+llvm release 1200 tests/run/llvm.py
+llvm-parity release 1200 SALUN_BACKEND=llvm tests/run/parity.py
+llvm-random release 900 SALUN_BACKEND=llvm tests/run/random_nets.py
+llvm-activations release 900 SALUN_BACKEND=llvm tests/run/activations.py
 kill release 600 tests/run/kill.sh
 hostile sanitize 900 tests/run/hostile.py
 api release 1500 tests/run/api.sh
@@ -42,7 +46,7 @@ quickstart tool 900 tests/run/quickstart.sh
 fuzz tool 600 tests/run/fuzz.sh
 LIST
 }
-quick_suites="layers style unit lit parity random activations names docs bits api"
+quick_suites="layers style unit lit parity random activations names docs bits llvm api"
 
 usage() {
     sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$0"

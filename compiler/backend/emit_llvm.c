@@ -91,9 +91,9 @@ static void add_flag(Llvm *l, const char *name, int value) {
 
 static void open_debug(Llvm *l, const char *source) {
     static const char producer[] = "salunc";
-    enum { DWARF_VERSION = 4 };
+    enum { DWARF_VERSION = 5 };
     l->debug = LLVMCreateDIBuilder(l->module);
-    LLVMMetadataRef file = LLVMDIBuilderCreateFile(l->debug, source, strlen(source), ".", 1);
+    LLVMMetadataRef file = LLVMDIBuilderCreateFile(l->debug, source, strlen(source), "", 0);
     LLVMDIBuilderCreateCompileUnit(l->debug, LLVMDWARFSourceLanguageC99, file, producer, sizeof producer - 1, true, "", 0, 0, "", 0,
                                    LLVMDWARFEmissionLineTablesOnly, 0, false, false, "", 0, "", 0);
     add_flag(l, "Debug Info Version", (int)LLVMDebugMetadataVersion());

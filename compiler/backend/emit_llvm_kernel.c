@@ -320,7 +320,7 @@ static LLVMMetadataRef file_node(Llvm *l, const SourceFile *file) {
     for (int i = 0; i < l->file_count; i++)
         if (l->files[i] == file)
             return l->file_nodes[i];
-    LLVMMetadataRef node = LLVMDIBuilderCreateFile(l->debug, file->name, strlen(file->name), ".", 1);
+    LLVMMetadataRef node = LLVMDIBuilderCreateFile(l->debug, file->name, strlen(file->name), "", 0);
     int cap = l->file_cap;
     ARENA_PUSH(l->arena, l->file_nodes, l->file_count, cap, node);
     l->file_count--;

@@ -1,7 +1,8 @@
 """What the end-to-end suites written in Python share: compiling and running networks, weights files, verdicts.
 
 Every test prints one line, `ok NAME` or `not ok NAME: reason`; tests/run.sh counts them. The environment says what is
-tested: SALUNC (the compiler, installed), SALUN_QUICK (fewer cases), SALUN_WORK (a folder to work in).
+tested: SALUNC (the compiler, installed), SALUN_BACKEND (which back end makes programs; the compiler's choice when it is not
+set), SALUN_QUICK (fewer cases), SALUN_WORK (a folder to work in).
 """
 
 import os
@@ -24,6 +25,7 @@ import numpy as np
 import golden_io
 
 SALUNC = os.environ.get("SALUNC") or shutil.which("salunc") or "salunc"
+BACKEND = os.environ.get("SALUN_BACKEND", "")
 QUICK = os.environ.get("SALUN_QUICK", "") not in ("", "0")
 TARGETS = {"portable": (), "fma128": ("fma",), "avx2": ("avx2", "fma"),
            "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl")}
@@ -88,7 +90,7 @@ def work(name):
     """A fresh folder for this suite; removed at the end unless SALUN_WORK says where to keep it."""
     base = os.environ.get("SALUN_WORK")
     if base:
-        folder = os.path.join(base, name)
+        folder = os.path.join(base, f"{name}-{BACKEND}" if BACKEND else name)
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
         return folder
@@ -119,7 +121,8 @@ def run(command, timeout=600, env=None, cwd=None):
 
 def compile_net(net, out, *options, env=None, timeout=900):
     """salunc NET OPTIONS -o OUT; returns OUT."""
-    run([SALUNC, *options, net, "-o", out], timeout, env)
+    backend = [f"--backend={BACKEND}"] if BACKEND and not str(out).endswith((".c", ".h")) else []
+    run([SALUNC, *backend, *options, net, "-o", out], timeout, env)
     require(os.path.exists(out), f"salunc wrote no {out}")
     return out
 
