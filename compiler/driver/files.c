@@ -94,7 +94,19 @@ static const char *header_path(Arena *a, const char *output, const FileKind *k) 
 }
 
 /* The assembler reads the weights later and from elsewhere: an absolute path of a file that is there. */
-static int embedded_path(const Options *o, const char **path) {
+/* The file must be this network's: what the program would refuse when it starts is refused here. */
+static int check_embedded(Compilation *c, const char *path) {
+    SalunError err;
+    SalunModel *m = salun_create(weights_program(c->arena, c->program), 1, &err);
+    int code = m ? salun_load_file(m, path, NULL, NULL, NULL, &err) : err.code;
+    if (code)
+        options_fail(code, "--embed-weights: %s", err.text);
+    salun_destroy(m);
+    return code;
+}
+
+static int embedded_path(Compilation *c, const char **path) {
+    const Options *o = c->o;
     *path = NULL;
     if (!o->embed)
         return 0;
@@ -106,7 +118,9 @@ static int embedded_path(const Options *o, const char **path) {
     struct stat st;
     if (!stat(*path, &st) && !S_ISREG(st.st_mode))
         return options_fail(SALUN_BAD_INPUT, "--embed-weights %s: not a regular file", o->embed);
-    return access(*path, R_OK) ? options_fail(SALUN_BAD_INPUT, "--embed-weights %s: %s", o->embed, strerror(errno)) : 0;
+    if (access(*path, R_OK))
+        return options_fail(SALUN_BAD_INPUT, "--embed-weights %s: %s", o->embed, strerror(errno));
+    return check_embedded(c, *path);
 }
 
 /* ---- writing ---- */
@@ -148,7 +162,7 @@ int files_write(Compilation *c) {
     const Backend *b = files_backend(o, o->output);
     const FileKind *k = kind_of(o->output);
     EmitOptions e = { .command = o->line, .triple = o->triple, .cpu = o->cpu, .level = options_level(o, 3) };
-    int code = b ? embedded_path(o, &e.embed) : SALUN_BAD_INPUT;
+    int code = b ? embedded_path(c, &e.embed) : SALUN_BAD_INPUT;
     if (code)
         return code;
     if (k->maker == BY_C)
