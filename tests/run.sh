@@ -33,6 +33,8 @@ names release 300 tests/run/names.py
 docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
 llvm release 1200 tests/run/llvm.py
+without-llvm release 900 tests/run/without_llvm.sh
+cross release 1200 tests/run/cross.sh
 llvm-parity release 1200 SALUN_BACKEND=llvm tests/run/parity.py
 llvm-random release 900 SALUN_BACKEND=llvm tests/run/random_nets.py
 llvm-activations release 900 SALUN_BACKEND=llvm tests/run/activations.py
@@ -129,7 +131,7 @@ compiles() {
 }
 check_tools() {
     local tool
-    for tool in gcc clang cmake ninja flex bison pkg-config ctest git; do have $tool command -v $tool; done
+    for tool in gcc clang cmake ninja flex bison pkg-config ctest git aarch64-linux-gnu-gcc qemu-aarch64; do have $tool command -v $tool; done
     have "python3 with numpy" /usr/bin/python3 -c 'import numpy'
     have lit lit_program
     have FileCheck filecheck_program
