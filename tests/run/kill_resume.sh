@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # kill_resume.sh PROGRAM [DATA [KILLS [options of the program...]]]
-# Trains without a break, then again while the process is killed KILLS times (default 30; every sixth time by SIGTERM, else
+# Trains without a break, then again while the process is killed KILLS times (default 36; every sixth time by SIGTERM, else
 # by SIGKILL) at random moments and resumed after each. A valid checkpoint must always be there, and weights, log (but for
 # times) and batch log must end the same, byte for byte. Without DATA, PROGRAM --write-data DIR writes some.
 set -u
 program=$1
 data=${2:-}
-kills=${3:-30}
+kills=${3:-36}
 shift $(($# < 3 ? $# : 3))
 work=$(mktemp -d "${TMPDIR:-/tmp}/kill_resume.XXXXXX")
 pid=
