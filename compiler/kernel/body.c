@@ -177,7 +177,8 @@ static void declare_outputs(Body *b) {
     }
 }
 
-int body_member(const Body *b, const Node *x) {
+/* Position among the group's MAPs, -1: it is none. */
+static int member_of(const Body *b, const Node *x) {
     for (int i = 0; i < b->g->map_count; i++)
         if (b->g->maps[i] == x)
             return i;
@@ -188,7 +189,7 @@ Reg body_value(const Body *b, const Node *x, int slot) {
     const Source *s = body_source(b, x);
     if (s)
         return s->reg[s->level == LEVEL_TASK ? 0 : slot];
-    int member = body_member(b, x);
+    int member = member_of(b, x);
     return member >= 0 ? b->value[member] : b->anchor;
 }
 
@@ -268,7 +269,7 @@ static Reg only_lanes(Body *b, int slot, Reg value) {
 
 static void store_output(Body *b, int i, int slot, const Index *at, Index block) {
     Node *y = b->g->outputs[i];
-    int member = body_member(b, y);
+    int member = member_of(b, y);
     Reg value = member >= 0 ? b->value[member] : b->anchor;
     int buffer = b->out_buffer[i];
     Index to = element_index(b, y, at, block);

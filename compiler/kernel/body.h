@@ -57,7 +57,6 @@ static inline bool body_per_channel(const Node *sum) { return shape_count(&sum->
 /* body.c */
 Reg *body_new_regs(const Body *b);                           /* NO_REG for every slot */
 const Source *body_source(const Body *b, const Node *x);     /* NULL: x is a member */
-int body_member(const Body *b, const Node *x);               /* position among the group's MAPs, -1: it is none */
 Reg body_value(const Body *b, const Node *x, int slot);      /* operand or member, at the current point */
 Index body_lanes(const Body *b, Index block);                /* lanes of a vector that exist */
 const char *body_buffer_text(const Body *b, const Node *n);  /* shape, layout and name, for readers */
