@@ -197,13 +197,15 @@ typedef struct Cell {
     int pad, label_pad;     /* spaces before ` as`, and behind the label */
 } Cell;
 
-static int width_of(Printer *p, const AstNode *e, const Label *label) {
-    Printer scratch = { .w = writer_new(p->w->arena) };
+/* Width of a stage or of its label as they will be printed behind `pos`; -1 where that takes several lines. */
+static int width_of(const Printer *p, uint32_t pos, const AstNode *e, const Label *label) {
+    Printer scratch = { .w = writer_new(p->w->arena), .file = p->file, .pos = pos, .comment = p->comment,
+                        .brackets = p->brackets, .measuring = true };
     if (e)
         print_expr(&scratch, e);
     if (label)
         print_label(&scratch, label);
-    return scratch.w->column;
+    return memchr(scratch.w->data, '\n', scratch.w->length) ? -1 : scratch.w->column;
 }
 
 static uint32_t pipe_left_end(const Cell *cells, int i) {
@@ -231,12 +233,14 @@ static Cell *pipe_cells(Printer *p, const AstNode *e, int *count) {
     return cells;
 }
 
-static void measure_cell(Printer *p, Cell *c, bool follows) {
+static void measure_cell(const Printer *p, Cell *c, bool follows) {
     const AstNode *n = c->pipe;
-    uint32_t begin = n->pipe.stage->span.begin;
-    bool aligned = follows && n->pipe.label && !print_has_newline(p, begin, span_end(n->span));
-    c->width = aligned ? width_of(p, n->pipe.stage, NULL) : -1;
-    c->label_width = aligned ? width_of(p, NULL, n->pipe.label) : 0;
+    c->width = c->label_width = -1;
+    if (!follows || !n->pipe.label)
+        return;
+    c->label_width = width_of(p, span_end(n->pipe.stage->span), NULL, n->pipe.label);
+    if (c->label_width >= 0)
+        c->width = width_of(p, span_end(n->pipe.op_span), n->pipe.stage, NULL);
 }
 
 /* Width that the aligned cells of a column get, by stage or by label where a stage follows: the widest, but
@@ -286,7 +290,7 @@ static void print_pipe(Printer *p, const AstNode *e) {
     int column = cells[0].breaks ? p->indent + INDENT : p->w->column + 1;
     if (p->brackets && cells[0].breaks)
         column = p->column + INDENT;
-    if (cells[count - 1].row > 0)
+    if (cells[count - 1].row > 0 && !p->measuring)
         align_cells(p, cells, count);
     for (int i = 0; i < count; i++) {
         const AstNode *n = cells[i].pipe;

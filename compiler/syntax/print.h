@@ -14,6 +14,7 @@ typedef struct Printer {
     int indent;                 /* of the statement that is being printed */
     int brackets;               /* open ( and [ */
     int column;                 /* where lines inside the innermost bracket begin */
+    bool measuring;             /* only the width is asked for: nothing inside is aligned */
     size_t *trails;             /* where in the output the space before a comment behind code begins */
     int trail_count, trail_capacity;
 } Printer;
