@@ -180,17 +180,17 @@ static Node *window_node(Graph *g, OpId op, Node *const *in, Shape s, int channe
 }
 
 Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like) {
-    Shape s = { .rank = x->shape.rank, .batched = x->shape.batched };
-    bool fits = x->shape.rank == win->spatial + 2 && window_result(win, x->shape.dim + 2, s.dim + 2);
+    Shape s = x->shape;
+    int64_t *sizes = s.dim + (window_sizes(win, &s) - s.dim);
+    bool fits = x->shape.rank == win->spatial + 2 && window_result(win, window_sizes(win, &x->shape), sizes);
     assert(fits && "the window fits");
     (void)fits;
-    s.dim[0] = x->shape.dim[0];
-    s.dim[1] = w->shape.dim[0];
-    return window_node(g, OP_CONV, (Node *[]){ x, w }, s, 1, win, like);
+    s.dim[window_channel(win)] = w->shape.dim[0];
+    return window_node(g, OP_CONV, (Node *[]){ x, w }, s, window_channel(win), win, like);
 }
 
 Node *graph_conv_input(Graph *g, Node *dy, Node *w, const Window *win, Shape x, const Node *like) {
-    return window_node(g, OP_CONV_INPUT, (Node *[]){ dy, w }, x, 1, win, like);
+    return window_node(g, OP_CONV_INPUT, (Node *[]){ dy, w }, x, window_channel(win), win, like);
 }
 
 Node *graph_conv_weight(Graph *g, Node *x, Node *dy, const Window *win, Shape w, const Node *like) {
@@ -218,6 +218,47 @@ Node *graph_transpose(Graph *g, Node *x, const int *perm, const Node *like) {
             n->channel = i;
     }
     return append(g, n);
+}
+
+static Node *attention_node(Graph *g, OpId op, Node *const *in, const Node *shaped, const Attention *a, const Node *like) {
+    Node *n = node_new(g, op, in, op_info[op].arity, shaped->shape, 2, like);
+    n->attr.attention = *a;
+    return append(g, n);
+}
+
+Node *graph_attention(Graph *g, Node *q, Node *k, Node *v, const Attention *a, const Node *like) {
+    return attention_node(g, OP_ATTENTION, (Node *[]){ q, k, v }, q, a, like);
+}
+
+Node *graph_attention_gradient(Graph *g, OpId op, Node *const *in, const Attention *a, const Node *like) {
+    assert(op >= OP_ATTENTION_Q && op <= OP_ATTENTION_V);
+    return attention_node(g, op, in, in[op - OP_ATTENTION_Q], a, like);
+}
+
+/* in[0] with another size along an axis */
+static Node *part_node(Graph *g, OpId op, Node *const *in, int count, int axis, int64_t from, int64_t size, const Node *like) {
+    Node *n = node_new(g, op, in, count, in[0]->shape, in[0]->channel, like);
+    n->type = in[0]->type;
+    assert(axis >= 0 && axis < n->shape.rank);
+    n->shape.dim[axis] = size;
+    n->attr.part.axis = axis;
+    n->attr.part.from = from;
+    return append(g, n);
+}
+
+Node *graph_slice(Graph *g, Node *x, int axis, int64_t from, int64_t size, const Node *like) {
+    return part_node(g, OP_SLICE, &x, 1, axis, from, size, like);
+}
+
+Node *graph_pad(Graph *g, Node *x, int axis, int64_t from, int64_t size, const Node *like) {
+    return part_node(g, OP_PAD, &x, 1, axis, from, size, like);
+}
+
+Node *graph_concat(Graph *g, Node *const *in, int count, int axis, const Node *like) {
+    int64_t size = 0;
+    for (int i = 0; i < count; i++)
+        size += in[i]->shape.dim[axis];
+    return part_node(g, OP_CONCAT, in, count, axis, 0, size, like);
 }
 
 /* ---- results ---- */

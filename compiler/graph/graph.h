@@ -68,12 +68,24 @@ extern const OpInfo op_info[OP_COUNT];
 /* BATCH: n; STEP: training steps done; LR: this step's rate; SMOOTHING: of the loss's labels, recipe.smoothing unless the run says otherwise */
 typedef enum { SCALAR_BATCH, SCALAR_STEP, SCALAR_LR, SCALAR_SMOOTHING, SCALAR_COUNT } ScalarId;
 
-typedef struct {                      /* CONV*, *POOL*: spatial dimensions are the axes 2.. */
+/* CONV*, *POOL*. Channels are axis 1 and the spatial dimensions the axes behind it; with channel_last, which only
+ * convolutions with spatial dimensions have, channels are the last axis and the spatial dimensions those between.
+ * A linear layer over tokens [N, T, C] is a convolution with channel_last, one spatial dimension and kernel 1: its
+ * weight is [O, C, 1], and its operands have Node.channel 2. Weights are [O, C/groups, k...] always. */
+typedef struct {
     int spatial;                      /* 0 to 3 */
+    bool channel_last;
     int64_t kernel[MAX_SPATIAL], stride[MAX_SPATIAL], dilation[MAX_SPATIAL];
     int64_t pad_lo[MAX_SPATIAL], pad_hi[MAX_SPATIAL];
     int64_t groups;
 } Window;
+
+int window_channel(const Window *w);                           /* the axis of an image's channels */
+const int64_t *window_sizes(const Window *w, const Shape *s);  /* the spatial sizes of an image */
+
+/* ATTENTION*: heads divides D; head h owns the channels h D/heads and up. causal (T >= S): query s sees the keys
+ * t <= s + T - S. */
+typedef struct { int heads; double scale; bool causal; } Attention;
 
 typedef enum { TABLE_PARAMS, TABLE_STATES, TABLE_RAW, TABLE_GRADS, TABLE_SLOTS, TABLE_COUNT } TableId;
 extern const char *const table_text[TABLE_COUNT];     /* "params", "states", .. */
@@ -95,7 +107,9 @@ struct Node {
     union {
         const Expr *expr;             /* MAP */
         unsigned axes;                /* REDUCE: bit i is axis i */
-        Window window;                /* CONTRACT, POOL */
+        Window window;                /* CONV*, POOL */
+        Attention attention;          /* ATTENTION* */
+        struct { int axis; int64_t from; } part;   /* SLICE, PAD, CONCAT (axis alone); never a batched axis */
         int perm[MAX_RANK];           /* TRANSPOSE */
         int input;                    /* INPUT: position in graph->inputs */
         TensorDecl *tensor;           /* TENSOR */
@@ -157,6 +171,12 @@ Node *graph_conv_weight(Graph *g, Node *x, Node *dy, const Window *win, Shape w,
 Node *graph_pool(Graph *g, OpId op, Node *const *in, const Window *win, Shape result, const Node *like);
 Node *graph_reshape(Graph *g, Node *x, Shape s, int channel, const Node *like);
 Node *graph_transpose(Graph *g, Node *x, const int *perm, const Node *like);
+Node *graph_attention(Graph *g, Node *q, Node *k, Node *v, const Attention *a, const Node *like);
+/* op ATTENTION_Q, _K or _V of in = q, k, v, dy */
+Node *graph_attention_gradient(Graph *g, OpId op, Node *const *in, const Attention *a, const Node *like);
+Node *graph_slice(Graph *g, Node *x, int axis, int64_t from, int64_t size, const Node *like);
+Node *graph_pad(Graph *g, Node *x, int axis, int64_t from, int64_t size, const Node *like);   /* size: the result's */
+Node *graph_concat(Graph *g, Node *const *in, int count, int axis, const Node *like);
 Node *graph_random(Graph *g, Shape s, int channel, uint32_t stream, const Node *like);
 /* two operands of any broadcastable rank: inserts the reshapes that a MAP needs (see graph_align) */
 Node *graph_binary(Graph *g, ExprOp op, Node *x, Node *y, const Node *like);

@@ -27,7 +27,7 @@ static bool all_are(const int64_t *size, int count, int64_t value) {
     return true;
 }
 
-/* {kernel 3x3, stride 2x2, pad 1:1x0:2, dilation 2x2, groups 4}: what is not the default */
+/* {2d, kernel 3x3, stride 2x2, pad 1:1x0:2, dilation 2x2, groups 4, channels last}: what is not the default */
 static void print_window(Writer *out, const Window *w) {
     int n = w->spatial;
     writer_printf(out, " {%dd", n);
@@ -44,7 +44,7 @@ static void print_window(Writer *out, const Window *w) {
     }
     if (w->groups > 1)
         writer_printf(out, ", groups %lld", (long long)w->groups);
-    writer_char(out, '}');
+    writer_text(out, w->channel_last ? ", channels last}" : "}");
 }
 
 static void print_axes(Writer *out, const Node *n) {
@@ -73,6 +73,25 @@ static void print_leaf(Writer *out, const Graph *g, const Node *n) {
     }
 }
 
+static void print_attention(Writer *out, const Attention *a) {
+    writer_printf(out, " {heads %d, scale ", a->heads);
+    expr_print_number(out, a->scale);
+    writer_text(out, a->causal ? ", causal}" : "}");
+}
+
+static void print_move(Writer *out, const Node *n) {
+    if (n->op == OP_CONCAT)
+        writer_printf(out, " {axis %d}", n->attr.part.axis);
+    else if (n->op == OP_SLICE || n->op == OP_PAD)
+        writer_printf(out, " {axis %d, from %lld}", n->attr.part.axis, (long long)n->attr.part.from);
+    if (n->op != OP_TRANSPOSE)
+        return;
+    writer_text(out, " {perm");
+    for (int i = 0; i < n->shape.rank; i++)
+        writer_printf(out, "%s %d", i ? "," : "", n->attr.perm[i]);
+    writer_char(out, '}');
+}
+
 static void print_attributes(Writer *out, const Graph *g, const Node *n) {
     switch (op_info[n->op].class) {
     case CLASS_LEAF: print_leaf(out, g, n); break;
@@ -82,15 +101,13 @@ static void print_attributes(Writer *out, const Graph *g, const Node *n) {
         writer_text(out, " }");
         break;
     case CLASS_REDUCE: print_axes(out, n); break;
-    case CLASS_CONTRACT: case CLASS_POOL: print_window(out, &n->attr.window); break;
-    case CLASS_MOVE:
-        if (n->op != OP_TRANSPOSE)
-            break;
-        writer_text(out, " {perm");
-        for (int i = 0; i < n->shape.rank; i++)
-            writer_printf(out, "%s %d", i ? "," : "", n->attr.perm[i]);
-        writer_char(out, '}');
+    case CLASS_CONTRACT: case CLASS_POOL:
+        if (n->op >= OP_ATTENTION && n->op <= OP_ATTENTION_V)
+            print_attention(out, &n->attr.attention);
+        else
+            print_window(out, &n->attr.window);
         break;
+    case CLASS_MOVE: print_move(out, n); break;
     case CLASS_RANDOM: writer_printf(out, " {stream %u}", (unsigned)n->attr.stream); break;
     }
 }

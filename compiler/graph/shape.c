@@ -103,9 +103,13 @@ bool window_covers(const Window *win, const int64_t *in) {
     return true;
 }
 
+int window_channel(const Window *w) { return w->channel_last ? w->spatial + 1 : 1; }
+
+const int64_t *window_sizes(const Window *w, const Shape *s) { return s->dim + (w->channel_last ? 1 : 2); }
+
 /* ---- rules: each gives what is wrong, or NULL ---- */
 
-/* image [N, C, in...] and result [N, ., out...] of a window: batch, spatial sizes */
+/* image [N, C, in...] and result [N, ., out...] of a window (or with channels last): batch, spatial sizes */
 static const char *window_error(const Window *win, const Shape *image, const Shape *result) {
     int64_t out[MAX_SPATIAL];
     if (win->spatial < 0 || win->spatial > MAX_SPATIAL)
@@ -114,26 +118,29 @@ static const char *window_error(const Window *win, const Shape *image, const Sha
         return "rank is not 2 + the window's spatial dimensions";
     if (image->batched != result->batched || image->dim[0] != result->dim[0])
         return "batch of image and result differ";
-    if (!window_result(win, image->dim + 2, out))
+    if (win->channel_last && win->spatial == 0)
+        return "channels are the last axis of a window without spatial dimensions";
+    if (!window_result(win, window_sizes(win, image), out))
         return "the window does not fit its image";
     for (int i = 0; i < win->spatial; i++)
-        if (out[i] != result->dim[2 + i])
+        if (out[i] != window_sizes(win, result)[i])
             return "spatial sizes are not the window's result";
     return NULL;
 }
 
-/* image [N, C, in...], weight [O, C/groups, k...], result [N, O, out...] */
+/* image [N, C, in...], weight [O, C/groups, k...], result [N, O, out...], or with channels last */
 static const char *conv_error(const Window *win, const Shape *image, const Shape *weight, const Shape *result) {
     const char *error = window_error(win, image, result);
     if (error)
         return error;
     if (weight->batched || weight->rank != image->rank)
         return "the weight has the wrong rank or a batch";
-    if (win->groups < 1 || image->dim[1] % win->groups || weight->dim[0] % win->groups)
+    int channel = window_channel(win);
+    if (win->groups < 1 || image->dim[channel] % win->groups || weight->dim[0] % win->groups)
         return "groups do not divide the channels";
-    if (weight->dim[1] != image->dim[1] / win->groups)
+    if (weight->dim[1] != image->dim[channel] / win->groups)
         return "the weight's second dimension is not channels / groups";
-    if (weight->dim[0] != result->dim[1])
+    if (weight->dim[0] != result->dim[channel])
         return "the weight's first dimension is not the result's channels";
     for (int i = 0; i < win->spatial; i++)
         if (weight->dim[2 + i] != win->kernel[i])
@@ -141,7 +148,42 @@ static const char *conv_error(const Window *win, const Shape *image, const Shape
     return NULL;
 }
 
+/* With channels last, the image's and the result's own channel axis is the window's. */
+static const char *contract_error(const Node *n, const Shape *image, const Shape *weight, const Shape *result) {
+    const Window *win = &n->attr.window;
+    const char *error = conv_error(win, image, weight, result);
+    if (error || !win->channel_last)
+        return error;
+    const Node *other = n->op == OP_CONV_WEIGHT ? n->in[1] : n;
+    return n->in[0]->channel == window_channel(win) && other->channel == window_channel(win)
+               ? NULL : "the channel axis is not the window's";
+}
+
+/* q, k, v and for gradients dy; the result's shape is that of `like` */
+static const char *attention_error(const Node *n, const Shape *like) {
+    const Attention *a = &n->attr.attention;
+    const Shape *q = &n->in[0]->shape, *k = &n->in[1]->shape, *v = &n->in[2]->shape;
+    if (q->rank != 3 || k->rank != 3)
+        return "the rank is not 3";
+    if (!shape_equal(k, v))
+        return "keys and values differ in shape";
+    if (q->batched != k->batched || q->dim[0] != k->dim[0] || q->dim[2] != k->dim[2])
+        return "batch or channels of queries and keys differ";
+    if (a->heads < 1 || q->dim[2] % a->heads)
+        return "heads do not divide the channels";
+    if (a->causal && k->dim[1] < q->dim[1])
+        return "some queries would see no key";
+    if (n->arity == 4 && !shape_equal(q, &n->in[3]->shape))
+        return "the gradient's shape is not the queries'";
+    for (int i = 0; i < n->arity; i++)
+        if (n->in[i]->channel != 2)
+            return "channels are not the last axis";
+    return n->channel == 2 && shape_equal(&n->shape, like) ? NULL : "the shape or the channel axis is not the operator's";
+}
+
 static const char *pool_error(const Window *win, const Shape *image, const Shape *result) {
+    if (win->channel_last)
+        return "a pool's channels are axis 1";
     const char *error = window_error(win, image, result);
     if (error)
         return error;
@@ -208,6 +250,44 @@ static const char *transpose_error(const Node *n) {
     return n->shape.batched && n->attr.perm[0] != 0 ? "the batch does not stay axis 0" : NULL;
 }
 
+/* Shapes equal but for the size along the axis, which is no batch. */
+static const char *part_error(const Node *n) {
+    int axis = n->attr.part.axis;
+    if (axis < 0 || axis >= n->shape.rank || (axis == 0 && n->shape.batched))
+        return "the axis is out of range or the batch";
+    if (n->arity < 1)
+        return "there is no input";
+    for (int k = 0; k < n->arity; k++) {
+        Shape s = n->in[k]->shape;
+        if (n->in[k]->type != n->type)
+            return "the type changes";
+        if (s.rank != n->shape.rank)
+            return "the rank changes";
+        s.dim[axis] = n->shape.dim[axis];
+        if (!shape_equal(&s, &n->shape))
+            return "the shape changes along another axis";
+    }
+    return NULL;
+}
+
+static const char *slice_error(const Node *n) {
+    const char *error = part_error(n);
+    if (error)
+        return error;
+    const Shape *whole = n->op == OP_SLICE ? &n->in[0]->shape : &n->shape;
+    const Shape *part = n->op == OP_SLICE ? &n->shape : &n->in[0]->shape;
+    int axis = n->attr.part.axis;
+    return n->attr.part.from < 0 || n->attr.part.from > whole->dim[axis] - part->dim[axis] ? "the range is not inside" : NULL;
+}
+
+static const char *concat_error(const Node *n) {
+    const char *error = part_error(n);
+    int64_t size = 0;
+    for (int k = 0; k < n->arity && !error; k++)
+        size += n->in[k]->shape.dim[n->attr.part.axis];
+    return error ? error : size != n->shape.dim[n->attr.part.axis] ? "the sizes do not add up" : NULL;
+}
+
 static const char *leaf_error(const Node *n) {
     switch (n->op) {
     case OP_TENSOR:
@@ -245,9 +325,11 @@ static const char *rule_error(const Node *n) {
     switch (n->op) {
     case OP_MAP: return map_error(n);
     case OP_SUM: case OP_MAXIMUM: return reduce_error(n);
-    case OP_CONV: return conv_error(win, a, b, &n->shape);
-    case OP_CONV_INPUT: return conv_error(win, &n->shape, b, a);
-    case OP_CONV_WEIGHT: return conv_error(win, a, &n->shape, b);
+    case OP_CONV: return contract_error(n, a, b, &n->shape);
+    case OP_CONV_INPUT: return contract_error(n, &n->shape, b, a);
+    case OP_CONV_WEIGHT: return contract_error(n, a, &n->shape, b);
+    case OP_ATTENTION: case OP_ATTENTION_Q: return attention_error(n, a);
+    case OP_ATTENTION_K: case OP_ATTENTION_V: return attention_error(n, b);
     case OP_MAXPOOL: case OP_AVGPOOL: return pool_error(win, a, &n->shape);
     case OP_AVGPOOL_INPUT: return pool_error(win, &n->shape, a);
     case OP_MAXPOOL_INPUT:
@@ -256,6 +338,8 @@ static const char *rule_error(const Node *n) {
         return pool_error(win, a, b);
     case OP_RESHAPE: return reshape_error(n);
     case OP_TRANSPOSE: return transpose_error(n);
+    case OP_SLICE: case OP_PAD: return slice_error(n);
+    case OP_CONCAT: return concat_error(n);
     default: return leaf_error(n);
     }
 }

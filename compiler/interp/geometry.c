@@ -9,12 +9,13 @@ Shape run_shape(const Shape *s, int64_t n) {
 }
 
 Geometry window_geometry(const Window *w, const Shape *image, const Shape *result, int64_t n) {
-    Geometry g = { .channels = image->dim[1], .out_channels = result->dim[1], .groups = w->groups,
+    int channel = window_channel(w);
+    Geometry g = { .channels = image->dim[channel], .out_channels = result->dim[channel], .groups = w->groups,
                    .images = run_shape(image, n).dim[0], .in_count = 1, .out_count = 1, .kernel_count = 1 };
     for (int i = 0; i < MAX_SPATIAL; i++) {
         int from = i - (MAX_SPATIAL - w->spatial);
-        g.in[i] = from < 0 ? 1 : image->dim[2 + from];
-        g.out[i] = from < 0 ? 1 : result->dim[2 + from];
+        g.in[i] = from < 0 ? 1 : window_sizes(w, image)[from];
+        g.out[i] = from < 0 ? 1 : window_sizes(w, result)[from];
         g.kernel[i] = from < 0 ? 1 : w->kernel[from];
         g.stride[i] = from < 0 ? 1 : w->stride[from];
         g.dilation[i] = from < 0 ? 1 : w->dilation[from];

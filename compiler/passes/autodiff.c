@@ -147,6 +147,13 @@ static void grad_conv(Diff *d, Node *y, Node *dy) {
         contribute(d, w, graph_conv_weight(d->g, x, dy, &y->attr.window, w->shape, y));
 }
 
+static void grad_attention(Diff *d, Node *y, Node *dy) {
+    Node *in[4] = { y->in[0], y->in[1], y->in[2], dy };
+    for (int i = 0; i < 3; i++)
+        if (needs(d, in[i]))
+            contribute(d, in[i], graph_attention_gradient(d->g, OP_ATTENTION_Q + (OpId)i, in, &y->attr.attention, y));
+}
+
 static void grad_maxpool(Diff *d, Node *y, Node *dy) {
     Node *x = y->in[0];
     contribute(d, x, graph_pool(d->g, OP_MAXPOOL_INPUT, (Node *[]){ x, y, dy }, &y->attr.window, x->shape, y));
@@ -166,6 +173,27 @@ static void grad_transpose(Diff *d, Node *y, Node *dy) {
     for (int i = 0; i < y->shape.rank; i++)
         back[y->attr.perm[i]] = i;
     contribute(d, y->in[0], graph_transpose(d->g, dy, back, y));
+}
+
+static void grad_slice(Diff *d, Node *y, Node *dy) {
+    int axis = y->attr.part.axis;
+    contribute(d, y->in[0], graph_pad(d->g, dy, axis, y->attr.part.from, y->in[0]->shape.dim[axis], y));
+}
+
+static void grad_pad(Diff *d, Node *y, Node *dy) {
+    int axis = y->attr.part.axis;
+    contribute(d, y->in[0], graph_slice(d->g, dy, axis, y->attr.part.from, y->in[0]->shape.dim[axis], y));
+}
+
+static void grad_concat(Diff *d, Node *y, Node *dy) {
+    int axis = y->attr.part.axis;
+    int64_t from = 0;
+    for (int i = 0; i < y->arity; i++) {
+        int64_t size = y->in[i]->shape.dim[axis];
+        if (needs(d, y->in[i]))
+            contribute(d, y->in[i], graph_slice(d->g, dy, axis, from, size, y));
+        from += size;
+    }
 }
 
 static void grad_none(Diff *d, Node *y, Node *dy) {

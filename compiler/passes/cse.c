@@ -11,13 +11,17 @@ static uint64_t mix(uint64_t hash, uint64_t word) {
 }
 
 static bool same_window(const Window *a, const Window *b) {
-    if (a->spatial != b->spatial || a->groups != b->groups)
+    if (a->spatial != b->spatial || a->groups != b->groups || a->channel_last != b->channel_last)
         return false;
     for (int i = 0; i < a->spatial; i++)
         if (a->kernel[i] != b->kernel[i] || a->stride[i] != b->stride[i] || a->dilation[i] != b->dilation[i] ||
             a->pad_lo[i] != b->pad_lo[i] || a->pad_hi[i] != b->pad_hi[i])
             return false;
     return true;
+}
+
+static bool same_attention(const Attention *a, const Attention *b) {
+    return a->heads == b->heads && a->scale == b->scale && a->causal == b->causal;
 }
 
 static bool same_attr(const Node *a, const Node *b) {
@@ -33,6 +37,13 @@ static bool same_attr(const Node *a, const Node *b) {
     case OP_MAXIMUM: return a->attr.axes == b->attr.axes;
     case OP_TRANSPOSE: return !memcmp(a->attr.perm, b->attr.perm, sizeof(int) * (size_t)a->shape.rank);
     case OP_RESHAPE: return true;
+    case OP_SLICE:
+    case OP_PAD: return a->attr.part.axis == b->attr.part.axis && a->attr.part.from == b->attr.part.from;
+    case OP_CONCAT: return a->attr.part.axis == b->attr.part.axis;
+    case OP_ATTENTION:
+    case OP_ATTENTION_Q:
+    case OP_ATTENTION_K:
+    case OP_ATTENTION_V: return same_attention(&a->attr.attention, &b->attr.attention);
     default: return same_window(&a->attr.window, &b->attr.window);
     }
 }

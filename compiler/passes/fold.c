@@ -127,6 +127,8 @@ static Node *fold_reduce(Graph *g, Node *n) {
 }
 
 static Node *fold_move(Graph *g, Node *n) {
+    if (n->op == OP_CONCAT || n->op == OP_PAD)
+        return n->arity == 1 && same_form(n, n->in[0]) ? n->in[0] : n;
     if (n->in[0]->op == OP_FILL)
         return fill_instead(g, n, n->in[0]->attr.value);
     if (n->op == OP_RESHAPE && n->in[0]->op == OP_RESHAPE)
