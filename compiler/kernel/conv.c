@@ -3,7 +3,7 @@
  * for image of the unit, rows of the part, tiles of the row: sums in registers over
  * (input block, taps, lanes), then the group's body. Border tiles have the last dimension's taps unrolled and
  * leave out what lies outside; rows outside are left out by the bounds of the tap loops. */
-#include "kernel/conv.h"
+#include "kernel/conv_winograd.h"
 
 typedef struct { Index begin, end; bool all; } TapRange;
 
@@ -458,11 +458,16 @@ static void build(ConvNest *c, const Group *g) {
 
 void lower_conv(Lower *l, const Group *g) {
     ConvPlan p = conv_plan(l, g);
+    ConvChoice choice = conv_choose(l, g, &p);
+    if (choice.algorithm != CONV_DIRECT) {
+        lower_conv_winograd(l, g, &choice.plan, choice.why);
+        return;
+    }
     int weights = pack_weights(l, g, &p);
     Kernel *k = lower_kernel(l, g, "");
     Writer *title = writer_new(l->arena);
     conv_plan_print(title, &p);
-    k->title = arena_printf(l->arena, "%s; %s", k->title, title->data);
+    k->title = arena_printf(l->arena, "%s; %s%s", k->title, title->data, choice.why);
     ConvNest c = { .k = k, .p = &p };
     c.x = kb_arg(k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
     c.w = kb_arg(k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
