@@ -74,16 +74,25 @@ static void materialise_leaves(Fuse *f) {
 
 /* ---- layouts ---- */
 
-/* Whether blocked x, read as the reshaped n, is the same memory: [N, C, 1, 1] and [N, C]. */
+/* Elements of an image before its channel axis (behind: after it). */
+static int64_t positions(const Node *n, bool behind) {
+    int64_t count = 1;
+    for (int i = behind ? n->channel + 1 : 1; i < (behind ? n->shape.rank : n->channel); i++)
+        count *= n->shape.dim[i];
+    return count;
+}
+
+/* Whether blocked x, read as the reshaped n, is the same memory: the channels are the same, and what is
+ * counted before and behind them. [N, C, 1, 1] is [N, C], [N, C, 8, 8] is [N, C, 64]. */
 static bool same_blocks(const Node *x, const Node *n) {
-    if (x->channel != 1 || n->channel != 1 || x->shape.dim[1] != n->shape.dim[1])
-        return false;
-    return shape_count(&x->shape) == x->shape.dim[0] * x->shape.dim[1];
+    return layout_wants_blocks(n) && x->shape.dim[x->channel] == n->shape.dim[n->channel] &&
+           positions(x, false) == positions(n, false) && positions(x, true) == positions(n, true);
 }
 
 /* Whether blocked x is laid out as if it were plain. */
 static bool blocks_are_plain(const Node *x, int width) {
-    return x->shape.rank == 2 && x->shape.dim[1] % width == 0;
+    int64_t channels = x->shape.dim[x->channel];
+    return channels % width == 0 && positions(x, true) == 1 && (channels == width || positions(x, false) == 1);
 }
 
 static void layout_reshape(Node *n, int width) {
@@ -97,12 +106,47 @@ static void layout_reshape(Node *n, int width) {
     }
 }
 
-/* A MAP reads blocked operands in a blocked space over the same channels only; others are copied to plain. */
+/* Whether the axes of x longer than 1, but for those of `but`, keep their order in the transposed n. */
+static bool same_order(const Node *x, const Node *n, int but) {
+    int last = -1;
+    for (int i = 0; i < n->shape.rank; i++) {
+        int from = n->attr.perm[i];
+        if (from == but || x->shape.dim[from] == 1)
+            continue;
+        if (from < last)
+            return false;
+        last = from;
+    }
+    return true;
+}
+
+/* Blocked channels may go anywhere: their place in memory stays. */
+static void layout_transpose(Node *n) {
+    Node *x = n->in[0];
+    ValueInfo *v = value_info(n);
+    bool blocked = value_info(x)->layout == LAYOUT_BLOCKED;
+    bool follows = blocked && layout_wants_blocks(n) && n->attr.perm[n->channel] == x->channel;
+    if ((blocked && !follows) || !same_order(x, n, blocked ? x->channel : -1))
+        return;
+    v->layout = value_info(x)->layout;
+    v->alias = x;
+}
+
+/* Whether n's schedule reads a blocked x as it is. */
+static bool reads_blocks(const Node *n, const Node *x) {
+    switch (op_info[n->op].class) {
+    case CLASS_MAP: return layout_wants_blocks(n) && n->channel == x->channel;
+    case CLASS_CONTRACT: return x->channel == (is_attention(n) ? 2 : window_channel(&n->attr.window));
+    case CLASS_POOL: return x->channel == 1;
+    default: return true;
+    }
+}
+
+/* Blocked operands that n does not read as they are, such as over other channels than its own, are copied to plain. */
 static void conform_operands(Fuse *f, Node *n) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
-        bool same = layout_wants_blocks(n) && n->channel == x->channel;
-        if (value_info(x)->layout == LAYOUT_PLAIN || same)
+        if (value_info(x)->layout == LAYOUT_PLAIN || reads_blocks(n, x))
             continue;
         Node *plain = graph_reshape(f->graph, x, x->shape, -1, x);
         graph_move_before(f->graph, plain, n);
@@ -115,12 +159,13 @@ static void conform_operands(Fuse *f, Node *n) {
 static void assign_layouts(Fuse *f) {
     for (Node *n = f->graph->first; n; n = n->next) {
         n->note = NEW(f->arena, ValueInfo);
-        if (n->op == OP_MAP)
-            conform_operands(f, n);
-        if (op_info[n->op].class == CLASS_LEAF || n->op == OP_TRANSPOSE)
+        conform_operands(f, n);
+        if (op_info[n->op].class == CLASS_LEAF)
             continue;
         if (n->op == OP_RESHAPE)
             layout_reshape(n, f->target->width);
+        else if (n->op == OP_TRANSPOSE)
+            layout_transpose(n);
         else if (layout_wants_blocks(n))
             value_info(n)->layout = LAYOUT_BLOCKED;
     }
@@ -239,7 +284,7 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
 }
 
 bool is_linear(const Node *n) {
-    return op_info[n->op].class == CLASS_CONTRACT && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
+    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */

@@ -45,6 +45,7 @@ struct Group {
 typedef struct Grouping Grouping;
 struct Grouping { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; };
 /* blas: linear layers are products of the BLAS, behind which nothing fuses. */
+static inline bool is_attention(const Node *n) { return n->op >= OP_ATTENTION && n->op <= OP_ATTENTION_V; }
 bool is_linear(const Node *n);                               /* CONV, CONV_INPUT or CONV_WEIGHT without spatial dimensions and groups */
 Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas);   /* assigns groups and layouts; groups in executable order */
 void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */

@@ -75,8 +75,11 @@ void lower_conv_weight(Lower *l, const Group *g);
 void lower_product(Lower *l, const Group *g);                /* linear layers by the BLAS */
 void lower_map(Lower *l, const Group *g);
 void lower_reduce(Lower *l, const Group *g);
+void lower_attention(Lower *l, const Group *g);
+void lower_attention_gradients(Lower *l, const Group *g);
 void lower_pool(Lower *l, const Group *g);
-void lower_move(Lower *l, const Group *g);
+void lower_move(Lower *l, const Group *g);                   /* RESHAPE and TRANSPOSE */
+void lower_part(Lower *l, const Group *g);                   /* SLICE, PAD, CONCAT */
 void lower_random(Lower *l, const Group *g);
 
 /* plan.c: a place for every value and temporary of the entry being lowered, in one block by the calls that
@@ -88,4 +91,6 @@ void lower_plan(Lower *l);
  * 2^-23 to |x| = 10^4; POW 2 + |y log x|).
  * y: POW only. */
 Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y);
+/* e^x for x <= 0, in fewer operations: 0 where it is below 2^-126; 2 units in the last place above. */
+Reg math_exp_nonpositive(Kernel *k, Reg x);
 #endif

@@ -100,6 +100,9 @@ static const Schedule schedules[] = {
     {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight},
     {OP_MAXPOOL, lower_pool}, {OP_MAXPOOL_INPUT, lower_pool}, {OP_AVGPOOL, lower_pool}, {OP_AVGPOOL_INPUT, lower_pool},
     {OP_SUM, lower_reduce}, {OP_MAXIMUM, lower_reduce}, {OP_RESHAPE, lower_move}, {OP_TRANSPOSE, lower_move},
+    {OP_ATTENTION, lower_attention}, {OP_ATTENTION_Q, lower_attention_gradients}, {OP_ATTENTION_K, lower_attention_gradients},
+    {OP_ATTENTION_V, lower_attention_gradients},
+    {OP_SLICE, lower_part}, {OP_PAD, lower_part}, {OP_CONCAT, lower_part},
     {OP_RANDOM, lower_random},
 };
 
