@@ -23,11 +23,31 @@ static void contribute(Diff *d, const Node *to, Node *part) {
     ARENA_PUSH(d->scratch, d->grad[to->id].part, d->grad[to->id].count, d->grad[to->id].cap, part);
 }
 
+/* PADs that lie end to end along one axis are a CONCAT of what they pad: the gradient of a tensor that was split.
+ * NULL: they do not. */
+static Node *end_to_end(Diff *d, const Node *n, Node *const *pad, int count) {
+    Node **piece = NEW_ARRAY(d->scratch, Node *, count);
+    int axis = pad[0]->op == OP_PAD ? pad[0]->attr.part.axis : -1;
+    int64_t end = 0;
+    for (int k = 0; k < count; k++) {
+        for (int i = 0; i < count && !piece[k]; i++)
+            if (pad[i]->op == OP_PAD && pad[i]->attr.part.axis == axis && pad[i]->attr.part.from == end)
+                piece[k] = pad[i]->in[0];
+        if (!piece[k])
+            return NULL;
+        end += piece[k]->shape.dim[axis];
+    }
+    return end == n->shape.dim[axis] ? graph_concat(d->g, piece, count, axis, n) : NULL;
+}
+
 /* The gradient of n; NULL when nothing reads it. */
 static Node *total(Diff *d, const Node *n) {
     int count = d->grad[n->id].count;
     if (count < 2)
         return count ? d->grad[n->id].part[0] : NULL;
+    Node *whole = end_to_end(d, n, d->grad[n->id].part, count);
+    if (whole)
+        return whole;
     const Expr *sum = expr_input(d->g->exprs, 0);
     for (int i = 1; i < count; i++)
         sum = expr_make(d->g->exprs, EXPR_ADD, sum, expr_input(d->g->exprs, i), NULL);

@@ -246,6 +246,59 @@ static void transposed_weight(void **state) {
     check(f, tanh_of(f, graph_conv(f->g, input(f, BATCHED(2, 4)), tanh_of(f, w), &linear, NULL)));
 }
 
+/* [N, T, C] with the channels last: linear over tokens, and a strided window over them */
+static Node *tokens(Fixture *f, Node *x, const char *name, int64_t outs, Window win) {
+    win.channel_last = true;
+    return graph_conv(f->g, x, param(f, name, FIXED(3, outs, x->shape.dim[2] / win.groups, win.kernel[0])), &win, NULL);
+}
+
+static Node *token_input(Fixture *f, int64_t count, int64_t channels) {
+    Node *x = input(f, BATCHED(3, count, channels));
+    x->channel = 2;
+    return x;
+}
+
+static void conv_tokens(void **state) {
+    Fixture *f = *state;
+    Node *x = tanh_of(f, tokens(f, token_input(f, 7, 4), "first", 6, window(1, 1, 1, 1, 0, 1)));
+    check(f, tanh_of(f, tokens(f, x, "second", 4, window(1, 3, 2, 1, 1, 2))));
+}
+
+static void attention_case(Fixture *f, int64_t queries, int64_t keys, bool causal) {
+    Window point = window(1, 1, 1, 1, 0, 1);
+    Node *x = token_input(f, queries, 3), *z = token_input(f, keys, 5);
+    Node *q = tokens(f, x, "q", 6, point), *k = tokens(f, z, "k", 6, point), *v = tokens(f, z, "v", 6, point);
+    Node *y = graph_attention(f->g, q, k, tanh_of(f, v), &(Attention){ .heads = 3, .scale = 1.7, .causal = causal }, NULL);
+    check(f, tanh_of(f, y));
+    assert_int_equal(count_op(f, OP_ATTENTION_Q) + count_op(f, OP_ATTENTION_K) + count_op(f, OP_ATTENTION_V), 3);
+}
+
+static void attention(void **state) { attention_case(*state, 5, 5, false); }
+static void attention_causal(void **state) { attention_case(*state, 5, 5, true); }
+static void attention_across(void **state) { attention_case(*state, 2, 7, false); }
+static void attention_last_queries(void **state) { attention_case(*state, 3, 5, true); }
+
+/* One tensor read as queries, keys and values: its gradient is one concatenation, of which nothing is added. */
+static void attention_split(void **state) {
+    Fixture *f = *state;
+    Node *qkv = tokens(f, token_input(f, 4, 3), "qkv", 12, window(1, 1, 1, 1, 0, 1)), *part[3];
+    for (int i = 0; i < 3; i++)
+        part[i] = graph_slice(f->g, qkv, 2, 4 * i, 4, NULL);
+    check(f, tanh_of(f, graph_attention(f->g, part[0], part[1], part[2], &(Attention){ .heads = 2, .scale = 0.7 }, NULL)));
+    assert_int_equal(count_op(f, OP_CONCAT), 1);
+    assert_int_equal(count_op(f, OP_PAD), 0);
+}
+
+static void parts(void **state) {
+    Fixture *f = *state;
+    Node *x = mul(f, input(f, BATCHED(3, 4, 6)), param(f, "p", FIXED(3, 1, 4, 6)));
+    Node *a = graph_slice(f->g, x, 1, 1, 2, NULL), *b = graph_slice(f->g, x, 1, 0, 3, NULL);   /* overlap: added */
+    Node *q = graph_slice(f->g, param(f, "q", FIXED(3, 3, 2, 6)), 0, 2, 1, NULL);
+    Node *both = graph_concat(f->g, (Node *[]){ mul(f, a, q), tanh_of(f, b), a }, 3, 1, NULL);
+    check(f, tanh_of(f, graph_pad(f->g, tanh_of(f, both), 2, 1, 9, NULL)));
+    assert_true(count_op(f, OP_PAD) > 1);
+}
+
 static void sums(void **state) {
     Fixture *f = *state;
     Node *x = tanh_of(f, mul(f, input(f, BATCHED(3, 4, 5)), param(f, "p", FIXED(3, 1, 4, 5))));
@@ -418,6 +471,8 @@ static void no_parameters(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(conv_linear), TEST(conv_1d), TEST(conv_2d), TEST(conv_2d_stride), TEST(conv_2d_groups), TEST(conv_3d),
+        TEST(conv_tokens), TEST(attention), TEST(attention_causal), TEST(attention_across), TEST(attention_last_queries),
+        TEST(attention_split), TEST(parts),
         TEST(maxpool), TEST(maxpool_plain), TEST(avgpool), TEST(avgpool_plain), TEST(moves), TEST(transposed_weight),
         TEST(sums), TEST(batchnorm), TEST(softmax), TEST(broadcasting), TEST(fan_out), TEST(activations), TEST(rectifiers),
         TEST(zero_scale), TEST(coordinates), TEST(detached), TEST(only_what_is_needed), TEST(no_parameters),

@@ -359,9 +359,36 @@ static void test_print(void **state) {
     assert_non_null(strstr(dot->data, "map\\ni0 * i1\\nlayer1.conv1\\nf32[4, 9, 4, 4]"));
 }
 
+static void test_print_tokens(void **state) {
+    Fixture *f = *state;
+    Node *x = graph_input(f->g, "tokens", TYPE_F32, BATCHED(3, 4, 5, 6), 2, NULL);
+    Window point = { .spatial = 1, .kernel = { 1 }, .stride = { 1 }, .dilation = { 1 }, .groups = 1, .channel_last = true };
+    Node *qkv = graph_conv(f->g, x, tensor(f, "w", FIXED(3, 18, 6, 1)), &point, NULL), *part[3];
+    for (int i = 0; i < 3; i++)
+        part[i] = graph_slice(f->g, qkv, 2, 6 * i, 6, NULL);
+    Node *y = graph_attention(f->g, part[0], part[1], part[2], &(Attention){ .heads = 2, .scale = 0.5, .causal = true }, NULL);
+    Node *both = graph_concat(f->g, (Node *[]){ x, y }, 2, 1, NULL);
+    graph_output(f->g, "y", graph_pad(f->g, both, 1, 1, 12, NULL));
+    assert_null(graph_check(f->g, f->arena));
+    Writer *out = writer_new(f->arena);
+    graph_print(out, f->g);
+    assert_string_equal(out->data,
+        "graph infer of net, N = 4\n"
+        "  %0 = input tokens : f32[N, 5, 6]\n"
+        "  %1 = tensor w : f32[18, 6, 1]\n"
+        "  %2 = conv %0, %1 {1d, kernel 1, channels last} : f32[N, 5, 18]\n"
+        "  %3 = slice %2 {axis 2, from 0} : f32[N, 5, 6]\n"
+        "  %4 = slice %2 {axis 2, from 6} : f32[N, 5, 6]\n"
+        "  %5 = slice %2 {axis 2, from 12} : f32[N, 5, 6]\n"
+        "  %6 = attention %3, %4, %5 {heads 2, scale 0.5, causal} : f32[N, 5, 6]\n"
+        "  %7 = concat %0, %6 {axis 1} : f32[N, 10, 6]\n"
+        "  %8 = pad %7 {axis 1, from 1} : f32[N, 12, 6]\n"
+        "  output y = %8\n");
+}
+
 /* ---- verification: each breaks one thing in a sound graph ---- */
 
-typedef struct { Node *x, *w, *conv, *map, *sum, *reshape, *turn; } Parts;
+typedef struct { Node *x, *w, *conv, *map, *sum, *reshape, *turn, *tokens, *attention, *slice, *concat, *pad; } Parts;
 
 static Parts sound_graph(Fixture *f) {
     Parts p;
@@ -374,6 +401,13 @@ static Parts sound_graph(Fixture *f) {
     p.reshape = graph_reshape(f->g, p.sum, BATCHED(2, 4, 9), 1, NULL);
     p.turn = graph_transpose(f->g, p.map, (int[]){ 0, 2, 1, 3 }, NULL);
     graph_output(f->g, "y", p.reshape);
+    Window point = { .spatial = 1, .kernel = { 1 }, .stride = { 1 }, .dilation = { 1 }, .groups = 1, .channel_last = true };
+    Node *x = graph_input(f->g, "tokens", TYPE_F32, BATCHED(3, 4, 5, 6), 2, NULL);
+    p.tokens = graph_conv(f->g, x, tensor(f, "q", FIXED(3, 6, 6, 1)), &point, NULL);
+    p.attention = graph_attention(f->g, p.tokens, x, x, &(Attention){ .heads = 2, .scale = 1, .causal = true }, NULL);
+    p.slice = graph_slice(f->g, p.attention, 1, 3, 2, NULL);
+    p.concat = graph_concat(f->g, (Node *[]){ x, p.slice }, 2, 1, NULL);
+    p.pad = graph_pad(f->g, p.slice, 2, 2, 8, NULL);
     return p;
 }
 
@@ -422,6 +456,24 @@ static bool break_graph(Fixture *f, Parts p, int way) {
     BREAK(36, p.conv->attr.window.dilation[0] = 0);
     BREAK(37, graph_effect(f->g, EFFECT_GRADIENT, p.w->attr.tensor, p.w);
               graph_effect(f->g, EFFECT_GRADIENT, p.w->attr.tensor, p.w));
+    BREAK(38, p.tokens->channel = 1);
+    BREAK(39, p.tokens->attr.window.channel_last = false);
+    BREAK(40, p.conv->attr.window.channel_last = true);
+    BREAK(41, p.attention->attr.attention.heads = 4);
+    BREAK(42, p.attention->attr.attention.heads = 0);
+    BREAK(43, p.attention->in[2] = p.slice);
+    BREAK(44, p.attention->in[0] = p.concat);
+    BREAK(45, p.attention->channel = 1);
+    BREAK(46, p.attention->in[1] = p.attention->in[2] = p.slice);
+    BREAK(47, p.slice->attr.part.from = 4);
+    BREAK(48, p.slice->attr.part.axis = 0);
+    BREAK(49, p.slice->attr.part.axis = 3);
+    BREAK(50, p.slice->type = TYPE_I32);
+    BREAK(51, p.concat->in[0] = p.slice);
+    BREAK(52, p.concat->in[1] = p.pad);
+    BREAK(53, p.concat->arity = 0);
+    BREAK(54, p.pad->attr.part.from = 3);
+    BREAK(55, p.pad->attr.part.from = -1);
     default: return false;
     }
     return true;
@@ -484,6 +536,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_sort_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_program, setup, teardown),
         cmocka_unit_test_setup_teardown(test_print, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_print_tokens, setup, teardown),
         cmocka_unit_test(test_check_catches),
         cmocka_unit_test_setup_teardown(test_verify_aborts, setup, teardown),
     };

@@ -210,6 +210,88 @@ static void test_moves(void **state) {
     expect(f, 1, (double *[]){ NUMBERS(0, 1, 2, 3, 4, 5, 6, 7) }, NUMBERS(0, 2, 4, 6, 1, 3, 5, 7), 8, 0);
 }
 
+static void test_parts(void **state) {
+    Fixture *f = *state;
+    Node *x = input(f, BATCHED(3, CAPACITY, 3, 2)), *y = input(f, BATCHED(3, CAPACITY, 1, 2));
+    Node *last = graph_slice(f->g, x, 1, 1, 2, NULL);
+    graph_output(f->g, "y", graph_concat(f->g, (Node *[]){ y, last, y }, 3, 1, NULL));
+    double *in[] = { NUMBERS(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), NUMBERS(20, 21, 30, 31) };
+    expect(f, 2, in, NUMBERS(20, 21, 3, 4, 5, 6, 20, 21, 30, 31, 9, 10, 11, 12, 30, 31), 16, 0);
+    f->g = graph_new(f->p, "last axis");
+    x = input(f, BATCHED(2, CAPACITY, 3));
+    graph_output(f->g, "y", graph_pad(f->g, graph_slice(f->g, x, 1, 2, 1, NULL), 1, 1, 3, NULL));
+    expect(f, 2, (double *[]){ NUMBERS(1, 2, 3, 4, 5, 6) }, NUMBERS(0, 3, 0, 0, 6, 0), 6, 0);
+    f->g = graph_new(f->p, "first axis");
+    x = input(f, FIXED(2, 2, 2));
+    graph_output(f->g, "y", graph_concat(f->g, (Node *[]){ graph_slice(f->g, x, 0, 1, 1, NULL), x }, 2, 0, NULL));
+    expect(f, 1, (double *[]){ NUMBERS(1, 2, 3, 4) }, NUMBERS(3, 4, 1, 2, 3, 4), 6, 0);
+}
+
+/* ---- attention ---- */
+
+/* One head of width 1 with scores q k = log of whole numbers: 1 : 2 and 1 : 4 for the first key, 1 : 3 and 1 : 9 for
+ * the second one. */
+static void test_attention_by_hand(void **state) {
+    Fixture *f = *state;
+    const double l2 = 0.6931471805599453, l3 = 1.0986122886681098;
+    Node *in[4];
+    for (int i = 0; i < 4; i++) {
+        in[i] = input(f, BATCHED(3, CAPACITY, 2, 1));
+        in[i]->channel = 2;
+    }
+    const Attention a = { .heads = 1, .scale = 0.5 }, causal = { .heads = 1, .scale = 0.5, .causal = true };
+    double *values[] = { NUMBERS(2, 4), NUMBERS(l2, l3), NUMBERS(10, 20), NUMBERS(1, -1) };
+    graph_output(f->g, "y", graph_attention(f->g, in[0], in[1], in[2], &a, NULL));
+    expect(f, 1, values, NUMBERS(16, 220.0 / 13), 2, 1e-6);      /* (2 10 + 3 20) / 5, (4 10 + 9 20) / 13 */
+    f->g->outputs[0].node = graph_attention(f->g, in[0], in[1], in[2], &causal, NULL);
+    expect(f, 1, values, NUMBERS(10, 220.0 / 13), 2, 1e-6);
+    /* dv = sum over queries of p dy: 2/5 - 4/13, 3/5 - 9/13 */
+    f->g->outputs[0].node = graph_attention_gradient(f->g, OP_ATTENTION_V, in, &a, NULL);
+    expect(f, 1, values, NUMBERS(6.0 / 65, -6.0 / 65), 2, 1e-6);
+    /* ds = p (dp - mean dp): of query 0 (2/5)(10 - 16) = -12/5 and 12/5; of query 1 (4/13)(-10 + 220/13) and minus it */
+    const double d1 = 4.0 / 13 * (90.0 / 13);
+    f->g->outputs[0].node = graph_attention_gradient(f->g, OP_ATTENTION_Q, in, &a, NULL);
+    expect(f, 1, values, NUMBERS(0.5 * 2.4 * (l3 - l2), 0.5 * d1 * (l2 - l3)), 2, 1e-6);
+    f->g->outputs[0].node = graph_attention_gradient(f->g, OP_ATTENTION_K, in, &a, NULL);
+    expect(f, 1, values, NUMBERS(0.5 * (-2.4 * 2 + d1 * 4), 0.5 * (2.4 * 2 - d1 * 4)), 2, 1e-6);
+}
+
+/* Heads, images and scores of any size against the definition. */
+static void test_attention(void **state) {
+    Fixture *f = *state;
+    enum { S = 3, T = 5, D = 6, HEADS = 2, W = D / HEADS };
+    double *q = numbers(f, CAPACITY * S * D, 1), *k = numbers(f, CAPACITY * T * D, 2), *v = numbers(f, CAPACITY * T * D, 3);
+    double *wanted = NEW_ARRAY(f->arena, double, CAPACITY * S * D), p[T];
+    q[0] = 200;                                          /* exp(800 q k) alone has no value in double */
+    for (int causal = 0; causal < 2; causal++) {
+        for (int i = 0; i < CAPACITY * S * HEADS; i++) {
+            int image = i / (S * HEADS), s = i / HEADS % S, h = i % HEADS, seen = causal ? s + T - S + 1 : T;
+            double most = -INFINITY, sum = 0;
+            for (int t = 0; t < seen; t++) {
+                p[t] = 0;
+                for (int c = 0; c < W; c++)
+                    p[t] += 4 * q[(image * S + s) * D + h * W + c] * k[(image * T + t) * D + h * W + c];
+                most = fmax(most, p[t]);
+            }
+            for (int t = 0; t < seen; t++)
+                sum += p[t] = exp(p[t] - most);
+            for (int c = 0; c < W; c++) {
+                double y = 0;
+                for (int t = 0; t < seen; t++)
+                    y += p[t] / sum * v[(image * T + t) * D + h * W + c];
+                wanted[(image * S + s) * D + h * W + c] = y;
+            }
+        }
+        f->g = graph_new(f->p, "attention");
+        Node *in[3] = { input(f, BATCHED(3, CAPACITY, S, D)), input(f, BATCHED(3, CAPACITY, T, D)), input(f, BATCHED(3, CAPACITY, T, D)) };
+        for (int i = 0; i < 3; i++)
+            in[i]->channel = 2;
+        graph_output(f->g, "y", graph_attention(f->g, in[0], in[1], in[2], &(Attention){ HEADS, 4, causal }, NULL));
+        for (int n = 1; n <= CAPACITY; n++)
+            expect(f, n, (double *[]){ q, k, v }, wanted, n * S * D, 1e-6);
+    }
+}
+
 /* ---- convolutions ---- */
 
 typedef struct { Window win; int64_t channels, out_channels, in[3]; } ConvCase;
@@ -301,6 +383,21 @@ static void test_convolutions(void **state) {
             expect(f, n, (double *[]){ vx, vdy }, rdw, ws, 1e-6);
         }
     }
+}
+
+/* Channels last: the same numbers in another order. */
+static void test_tokens(void **state) {
+    Fixture *f = *state;
+    Window win = { .spatial = 1, .kernel = { 1 }, .stride = { 1 }, .dilation = { 1 }, .groups = 1, .channel_last = true };
+    Node *x = input(f, BATCHED(3, CAPACITY, 3, 2)), *w = input(f, FIXED(3, 2, 2, 1)), *dy = input(f, BATCHED(3, CAPACITY, 3, 2));
+    x->channel = dy->channel = 2;
+    double *in[] = { NUMBERS(1, 2, 3, 4, 5, 6), NUMBERS(1, 10, 100, 1000), NUMBERS(1, 0, 0, 1, 2, 0) };
+    graph_output(f->g, "y", graph_conv(f->g, x, w, &win, NULL));
+    expect(f, 1, in, NUMBERS(21, 2100, 43, 4300, 65, 6500), 6, 0);
+    f->g->outputs[0].node = graph_conv_input(f->g, dy, w, &win, x->shape, NULL);
+    expect(f, 1, in, NUMBERS(1, 10, 100, 1000, 2, 20), 6, 0);
+    f->g->outputs[0].node = graph_conv_weight(f->g, x, dy, &win, w->shape, NULL);
+    expect(f, 1, in, NUMBERS(11, 14, 3, 4), 4, 0);
 }
 
 /* ---- pools ---- */
@@ -524,7 +621,8 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_operators), TEST(test_broadcast), TEST(test_one_hot), TEST(test_reductions),
-        TEST(test_maximum_of_nan), TEST(test_moves), TEST(test_convolutions), TEST(test_pools),
+        TEST(test_maximum_of_nan), TEST(test_moves), TEST(test_parts),
+        TEST(test_attention_by_hand), TEST(test_attention), TEST(test_tokens), TEST(test_convolutions), TEST(test_pools),
         TEST(test_pool_of_nan), TEST(test_philox), TEST(test_random), TEST(test_state_and_gradient),
         TEST(test_slabs), TEST(test_keep), TEST(test_errors), TEST(test_memory_is_bounded),
     };
