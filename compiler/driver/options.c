@@ -81,7 +81,8 @@ static const OptionRow rows[] = {
     { OPT_PLACE,       "--place",         NULL, "PATTERN=LAYER", NETWORK,        "another layer at these taps; += inserts behind them" },
     { OPT_NETWORK,     "--network",       NULL, "NAME",         NETWORK,         "the network or variant of the file" },
     { OPT_DIM,         "--dim",           NULL, "NAME=SIZE",    NETWORK,         "the size of a dimension that the file leaves open" },
-    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512 or native (default: this processor);\n"
+    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512, avx512vnni or native (default: this\n"
+      "                             processor);\n"
       "                             also, with LLVM, a machine: aarch64-linux-gnu (give both to choose both)" },
     { OPT_CPU,         "--cpu",           NULL, "NAME",         LOWER & ~EXPLAIN, "with LLVM: order instructions for this processor" },
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },

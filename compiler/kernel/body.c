@@ -370,12 +370,23 @@ void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, 
     }
 }
 
+/* Element for element where the space is: body_point addresses it by the same index as every other such value. */
+static bool covers_space(const Body *b, const Node *x) {
+    Layout layout = b->blocked ? LAYOUT_BLOCKED : LAYOUT_PLAIN;
+    return shape_equal(&x->shape, &b->g->space) && value_info(x)->layout == layout && (!b->blocked || x->channel == b->axis);
+}
+
+static void point_arg(const Body *b, PlannedCall *c, Node *x) {
+    call_arg_value(c, x);
+    c->args[c->arg_count - 1].point = covers_space(b, x);
+}
+
 void body_args(Body *b, PlannedCall *c) {
     for (int i = 0; i < b->source_count; i++)
         if (b->sources[i].buffer >= 0)
-            call_arg_value(c, b->sources[i].node);
+            point_arg(b, c, b->sources[i].node);
     for (int i = 0; i < b->g->output_count; i++)
-        call_arg_value(c, b->g->outputs[i]);
+        point_arg(b, c, b->g->outputs[i]);
     for (int i = 0; i < b->g->sum_count; i++)
         call_arg_temp(c, b->sum_temp[i]);
 }

@@ -157,12 +157,12 @@ static void position(const Walk *s, Index col, Index *at) {
         at[i] = zero();
     at[0] = s->c->image;
     if (p->merged) {
-        at[1 + p->window->spatial] = index_add(col, index_scale(s->q[0], p->dim[1].out));
+        at[p->axis + p->window->spatial - 1] = index_add(col, index_scale(s->q[0], p->dim[1].out));
         return;
     }
     for (int i = 0; i < p->dims - 1; i++)
-        at[2 + i] = index_plus(index_scale(s->q[i], s->phase[i]->so), s->phase[i]->r);
-    at[1 + p->dims] = col;
+        at[p->axis + i] = index_plus(index_scale(s->q[i], s->phase[i]->so), s->phase[i]->r);
+    at[p->axis + p->dims - 1] = col;
 }
 
 /* Element of an image staged whole. */
@@ -171,7 +171,7 @@ static Index image_element(const Walk *s, Index col) {
     Index at[MAX_RANK], e = zero();
     position(s, col, at);
     for (int i = 0; i < p->dims; i++)
-        e = index_add(index_scale(e, p->dim[i].out), at[2 + i]);
+        e = index_add(index_scale(e, p->dim[i].out), at[p->axis + i]);
     return e;
 }
 
@@ -219,12 +219,12 @@ static void finish_image(ConvNest *c, const Group *g) {
         at[i] = zero();
     at[0] = c->image;
     for (int i = 0; i < p->dims; i++) {
-        if (body_flat(g) || i == p->dims - 1) {
+        if (body_flat(g) || p->axis + i == g->space.rank - 1) {
             extent *= p->dim[i].out;
             continue;
         }
-        at[2 + i] = index_var(kb_loop(c->k, "row", zero(), index_const(p->dim[i].out), 1));
-        from = index_add(index_scale(from, p->dim[i].out), at[2 + i]);
+        at[p->axis + i] = index_var(kb_loop(c->k, "row", zero(), index_const(p->dim[i].out), 1));
+        from = index_add(index_scale(from, p->dim[i].out), at[p->axis + i]);
         opened++;
     }
     Index block = index_var(kb_loop(c->k, "vec", zero(), index_const((extent + p->width - 1) / p->width), 1));

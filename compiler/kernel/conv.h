@@ -40,6 +40,7 @@ typedef struct {
     int64_t images;            /* capacity */
     int64_t in_channels, out_channels;
     int64_t group_in, group_out;             /* channels of one group */
+    int axis;                  /* of x and y, that the spatial dimensions begin with */
     int dims;                  /* spatial dimensions of the loop nest */
     TapDim dim[MAX_SPATIAL];
     int64_t merged;            /* 1x1: so many rows lie end to end in one row of the nest, dims is 2; 0: rows as they are */

@@ -46,8 +46,8 @@ static bool plan_dims(ConvPlan *p) {
     bool fits = true;
     p->dims = p->window->spatial;
     for (int i = 0; i < p->dims; i++) {
-        p->dim[i].in = p->x->shape.dim[2 + i];
-        p->dim[i].out = p->y->shape.dim[2 + i];
+        p->dim[i].in = p->x->shape.dim[p->axis + i];
+        p->dim[i].out = p->y->shape.dim[p->axis + i];
         if (p->backward)
             fits = backward_dim(&p->dim[i], p->window, i) && fits;
         else
@@ -58,21 +58,21 @@ static bool plan_dims(ConvPlan *p) {
 
 /* ---- the data operand ---- */
 
-static int64_t pixels_of(const Node *n) {
+static int64_t pixels_of(const ConvPlan *p, const Node *n) {
     int64_t count = 1;
-    for (int i = 2; i < n->shape.rank; i++)
-        count *= n->shape.dim[i];
+    for (int i = 0; i < p->window->spatial; i++)
+        count *= n->shape.dim[p->axis + i];
     return count;
 }
 
 static bool is_blocked(const Node *n) { return value_info(n)->layout == LAYOUT_BLOCKED; }
 
 static void plan_strides(ConvPlan *p) {
-    int64_t pixels = pixels_of(p->x);
-    bool blocked = is_blocked(p->x);
-    p->x_pixel = blocked ? p->width : 1;
-    p->x_lane = blocked ? 1 : pixels;
-    p->x_unit = blocked ? pixels * p->width : pixels;
+    int64_t pixels = pixels_of(p, p->x);
+    bool blocked = is_blocked(p->x), last = p->window->channel_last;
+    p->x_pixel = blocked ? p->width : last ? p->in_channels : 1;
+    p->x_lane = blocked || last ? 1 : pixels;
+    p->x_unit = blocked ? pixels * p->width : p->x_lane;
     p->x_image = blocked ? ceil_div(p->in_channels, p->width) * p->x_unit : p->in_channels * pixels;
     int64_t stride = p->x_pixel;
     for (int i = p->dims - 1; i >= 0; i--) {
@@ -332,7 +332,7 @@ static double total_flops(const ConvPlan *p) {
     double taps = 1;
     for (int i = 0; i < p->window->spatial; i++)
         taps *= (double)p->window->kernel[i];
-    double pixels = (double)pixels_of(p->backward ? p->x : p->y);
+    double pixels = (double)pixels_of(p, p->backward ? p->x : p->y);
     return 2 * (double)p->images * pixels * (double)p->out_channels * (double)p->group_in * taps;
 }
 
@@ -375,8 +375,10 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
     ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
-    assert(!is_blocked(p.x) || p.x->channel == 1);
-    int64_t in = p.x->shape.dim[1], out = a->shape.dim[1];
+    int channel = window_channel(p.window);
+    assert(!is_blocked(p.x) || p.x->channel == channel);
+    p.axis = p.window->channel_last ? 1 : 2;
+    int64_t in = p.x->shape.dim[channel], out = a->shape.dim[channel];
     assert(a->shape.batched && "a convolution over something without a batch");
     p.images = a->shape.dim[0];
     p.in_channels = in;

@@ -68,6 +68,19 @@ static Reg emit_exp(M m, Reg input) {
     return pick(m, bin(m, KOP_FEQ, input, input), result, input);
 }
 
+/* n >= -126 takes one step, and below 2^-126 the result is 0. The order of fmax's arguments keeps a NaN. */
+Reg math_exp_nonpositive(Kernel *k, Reg input) {
+    M m = {k, k->regs[input].vector};
+    Reg least = num(m, -0x1.5d589ep6);                       /* 126 ln 2, rounded towards 0 */
+    Reg x = bin(m, KOP_FMAX, least, input);
+    Reg n = un(m, KOP_ROUND, mul(m, x, num(m, 1.44269504088896341)));
+    Reg nf = un(m, KOP_I2F, n);
+    Reg r = fnma3(m, nf, num(m, 0x1.62e4p-1), x);
+    r = fnma3(m, nf, num(m, 0x1.7f7d1cp-20), r);
+    Reg e = add(m, num(m, 1), fma3(m, mul(m, r, r), horner(m, r, exp_poly, COUNT(exp_poly)), r));
+    return pick(m, less(m, input, least), num(m, 0), mul(m, e, power_of_two(m, n)));
+}
+
 /* ---- log ---- */
 
 /* (log(1 + f) - f + f^2 / 2) / f^3 for sqrt(1/2) <= 1 + f <= sqrt(2) */

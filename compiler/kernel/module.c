@@ -100,6 +100,9 @@ static const Schedule schedules[] = {
     {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight},
     {OP_MAXPOOL, lower_pool}, {OP_MAXPOOL_INPUT, lower_pool}, {OP_AVGPOOL, lower_pool}, {OP_AVGPOOL_INPUT, lower_pool},
     {OP_SUM, lower_reduce}, {OP_MAXIMUM, lower_reduce}, {OP_RESHAPE, lower_move}, {OP_TRANSPOSE, lower_move},
+    {OP_ATTENTION, lower_attention}, {OP_ATTENTION_Q, lower_attention_gradients}, {OP_ATTENTION_K, lower_attention_gradients},
+    {OP_ATTENTION_V, lower_attention_gradients},
+    {OP_SLICE, lower_part}, {OP_PAD, lower_part}, {OP_CONCAT, lower_part},
     {OP_RANDOM, lower_random},
 };
 
@@ -192,7 +195,7 @@ static void lower_entry(Module *m, EntryId entry, Graph *g) {
 
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
-    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv};
+    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .apart = o->apart};
     static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     for (int i = 0; i < ENTRY_COUNT; i++)
         m->entry[i].name = names[i];

@@ -60,10 +60,17 @@ typedef struct {
     uint64_t hash;             /* of network, options, target, math, capacity */
     bool blas;                 /* plain matrix products may call the BLAS */
     ConvAlgorithm conv;        /* AUTO: the cheapest */
+    bool apart;                /* see LowerOptions */
 } Module;
 
 /* kernel/module.c: lowers every graph of the program. */
-typedef struct { const Target *target; MathMode math; bool blas; ConvAlgorithm conv; } LowerOptions;
+typedef struct {
+    const Target *target;
+    MathMode math;
+    bool blas;
+    ConvAlgorithm conv;
+    bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
+} LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);
 void module_print(Writer *out, const Module *m);             /* --emit=kernels: entries, then kernels */
 void module_print_plan(Writer *out, const Module *m);        /* --emit=plan: every value's place, size, life */
