@@ -15,6 +15,7 @@ typedef struct {
 static const Pass pipeline[] = {
     /* name        program         graph       from -O  effect, as --list-passes prints it */
     { "tables",    pass_tables,    NULL,       0,       "give every parameter and state its place, those trained alike together" },
+    { "narrow",    NULL,           graph_narrow, 1,     "compute what is sliced for the slice alone" },
     { "autodiff",  pass_autodiff,  NULL,       0,       "extend the step graph with gradients" },
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
