@@ -38,6 +38,9 @@ void graph_fold(Graph *g);                    /* fold.c: simpler expressions, no
 void graph_cse(Graph *g);                     /* cse.c: equal nodes become one */
 void graph_dce(Graph *g);                     /* dce.c: nodes that no output and no effect needs go; inputs stay */
 
+/* quantize.c: with program->int8, convolutions of `infer` whose input is bounded, by its formula or by what calibration saw,
+ * read bytes. Fills program->precision. Needs tables for calibration. */
+void pass_quantize(Program *p);
 /* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass. Bits stay. */
 void pass_recompute(Program *p);
 
