@@ -67,6 +67,7 @@ bool compile_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
     double start = compile_clock();
+    c->program->int8 = c->o->int8;
     passes_run(c->program, &c->o->pass);
     compile_report(c, "passes", start);
     return true;

@@ -36,7 +36,7 @@ struct Options {
     int level;                         /* -O, -1: not given */
     MathMode math;
     ConvAlgorithm conv;
-    bool blas, train;
+    bool blas, train, int8;
     PassOptions pass;
     const char **dump; int dump_cap;
     bool time;

@@ -288,7 +288,7 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
 }
 
 bool is_linear(const Node *n) {
-    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
+    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */
@@ -297,7 +297,7 @@ static bool takes_maps(const Fuse *f, const Node *anchor) {
         return true;
     if (f->blas && is_linear(anchor))
         return false;
-    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
+    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_CONV_INT8 || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
 static bool same_space(const Group *g, const Node *n) {
@@ -319,12 +319,12 @@ static bool waits_for(const Fuse *f, const Node *n, const Group *g) {
     return false;
 }
 
-/* A member is read by members as a register: it must be the node itself, not a reshaped view of it. */
+/* A member is read by members as a register: it must be the node itself, not a reshaped view of it, and not rounded. */
 static bool reads_view(const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
         bool own = !value_info(x)->alias && shape_equal(&x->shape, &g->space);
-        if (maker(x) == g && (!own || x->op == OP_SUM))
+        if (maker(x) == g && (!own || x->op == OP_SUM || x->type != TYPE_F32))
             return true;
     }
     return false;
