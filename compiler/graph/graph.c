@@ -52,6 +52,14 @@ static Node *append(Graph *g, Node *n) {
 
 /* ---- leaves ---- */
 
+Node *graph_copy(Graph *g, const Node *n) {
+    Node *copy = node_new(g, n->op, n->in, n->arity, n->shape, n->channel, n);
+    copy->type = n->type;
+    copy->attr = n->attr;
+    copy->again = n->again;
+    return append(g, copy);
+}
+
 Node *graph_input(Graph *g, const char *name, DType t, Shape s, int channel, const Node *like) {
     Node *n = node_new(g, OP_INPUT, NULL, 0, s, channel, like);
     n->type = t;

@@ -92,6 +92,10 @@ extern const char *const table_text[TABLE_COUNT];     /* "params", "states", .. 
 extern const char *const scalar_text[SCALAR_COUNT];   /* "batch", .. */
 extern const char *const dtype_text[];                /* "f32", "i32", "u8" */
 
+/* A value of the forward pass computed once more for the backward pass (passes/recompute.c): LATE by loop nests of its
+ * own, when the first of its readers wants it; INSIDE, a MAP, by every loop nest that reads it. */
+typedef enum { AGAIN_NOT, AGAIN_LATE, AGAIN_INSIDE } Again;
+
 typedef struct Node Node;
 typedef struct Trace Trace;           /* how an instance was reached, for diagnostics */
 struct Trace { const char *what; Span span; const Trace *outer; const char *layer; };   /* "block basic, called as layer2.0", where, from where, "basic" */
@@ -118,6 +122,7 @@ struct Node {
         uint32_t stream;              /* RANDOM */
         struct { TableId table; int64_t offset; } slab;   /* SLAB: offset in floats */
     } attr;
+    Again again;
     Span span;
     const char *tap;                  /* instance that computes it ("layer2.0.bn1"), never NULL; "" outside of any */
     const Trace *trace;
@@ -184,6 +189,7 @@ Node *graph_unary(Graph *g, ExprOp op, Node *x, const Node *like);
 void graph_effect(Graph *g, EffectKind kind, TensorDecl *t, Node *value);
 void graph_effect_slab(Graph *g, TableId table, int64_t offset, Node *value);
 void graph_output(Graph *g, const char *name, Node *node);
+Node *graph_copy(Graph *g, const Node *n);           /* another node that computes the same from the same inputs */
 
 /* x as an operand of a MAP over `target`: rank 0 and equal ranks stay; a rank-1 tensor lies along the
  * target's channel axis when it has one; other ranks align at the last axis. NULL when it does not fit. */

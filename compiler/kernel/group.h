@@ -26,6 +26,8 @@ typedef struct {
     bool placed;               /* space and offset are known: a leaf, an output, an effect, or planned */
     int space; int64_t offset; /* its place, bytes */
     int life;                  /* its row while planning; 0: none yet */
+    bool forward;              /* outputs or states depend on it */
+    const Node *copy_of;       /* the AGAIN_INSIDE value that this member of a group computes; NULL: none */
 } ValueInfo;
 static inline ValueInfo *value_info(const Node *n) { return n->note; }
 

@@ -37,6 +37,9 @@ void graph_fold(Graph *g);                    /* fold.c: simpler expressions, no
 void graph_cse(Graph *g);                     /* cse.c: equal nodes become one */
 void graph_dce(Graph *g);                     /* dce.c: nodes that no output and no effect needs go; inputs stay */
 
+/* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass. Bits stay. */
+void pass_recompute(Program *p);
+
 /* ---- forward.c: replacing many nodes in one walk, by way of Node.note ---- */
 void forward_start(Graph *g);
 void forward_inputs(Node *n);                 /* n reads what its inputs were replaced with */

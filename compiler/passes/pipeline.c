@@ -20,6 +20,7 @@ static const Pass pipeline[] = {
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
     { "cse",       NULL,           graph_cse,  1,       "merge equal computations" },
     { "dce",       NULL,           graph_dce,  0,       "drop what no output and no effect needs" },
+    { "recompute", pass_recompute, NULL,       1,       "compute again in the backward pass what is cheaper than keeping it" },
 };
 
 static void each_graph(Program *p, void (*visit)(Graph *g)) {
