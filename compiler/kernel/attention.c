@@ -10,8 +10,7 @@ static void attend(Heads *h, HeadRows *q, HeadRows *k, HeadRows *v, HeadRows *y)
     for (int i = 0; i < 3; i++)
         heads_gather(h, all[i]);
     int opened = heads_chunks(h);
-    heads_transpose(h, q, h->transposed);
-    heads_softmax(h, k);
+    heads_softmax(h, q, k);
     heads_rows(h, &(RowProduct){.weights = h->scores, .row_step = 1, .sum_step = h->lanes, .x = v, .x_first = index_const(0),
                                 .sums = index_const(h->keys), .static_sums = h->keys, .to = y, .to_first = h->first, .rows = h->count,
                                 .static_rows = h->static_count, .factor = h->inverse});

@@ -17,7 +17,8 @@ enum { MAX_HEAD_ACC = 28, MAX_HEAD_VECTORS = 6 };
 
 /* One operand or result of a head. Element (token, block b, lane) is at base + token * token_step + b * block_step + lane. */
 typedef struct {
-    Node *node;
+    Node *node;                    /* the value; what a slice is read from */
+    int64_t channel;               /* of it, that head 0 begins with */
     int64_t tokens;
     int argument;                  /* buffer of the whole value */
     int buffer;                    /* where the head's rows are: `argument` or scratch */
@@ -60,9 +61,9 @@ int heads_chunks(Heads *h);                                    /* loops opened *
 void heads_place(Heads *h, HeadRows *r);                       /* where the head's rows are; scratch where they are not direct */
 void heads_gather(Heads *h, const HeadRows *r);                /* reads an operand that is not direct */
 void heads_scatter(Heads *h, const HeadRows *r, Index from, Index end);   /* writes tokens of a result that is not direct */
-void heads_transpose(Heads *h, const HeadRows *r, int to);     /* the chunk's rows to [channel][lane] */
-/* acc = sum over the head's channels of x[key] y[lane], y transposed; finish sees a tile: acc[i * vectors + v] of key + i. */
-typedef void HeadsFinish(Heads *h, void *context, Index key, int i);
+void heads_transpose(Heads *h, const HeadRows *r, int to, double factor);   /* the chunk's rows, times the factor, to [channel][lane] */
+/* acc = sum over the head's channels of x[key] y[lane], y transposed; finish sees a tile: acc[i * vectors + v] of key + i, i < keys. */
+typedef void HeadsFinish(Heads *h, void *context, Index key, int keys);
 void heads_lanes(Heads *h, const HeadRows *x, int transposed, HeadsFinish *finish, void *context);
 /* to[row] = sum over s < sums of weights[row * row_step + s * sum_step] x[s], times factor[row] where factor >= 0 is a buffer;
  * x's row s is token first + s. `add`: added to what is there. */
@@ -76,6 +77,6 @@ typedef struct {
     bool add;
 } RowProduct;
 void heads_rows(Heads *h, const RowProduct *p);
-void heads_softmax(Heads *h, const HeadRows *keys);            /* scores = e^(score - largest), inverse, largest */
+void heads_softmax(Heads *h, const HeadRows *queries, const HeadRows *keys);   /* transposed; scores = e^(score - largest), inverse */
 Index heads_lane(const Heads *h, Index key, int vector);       /* element of a [key][lane] array */
 #endif

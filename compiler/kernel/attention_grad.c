@@ -42,17 +42,20 @@ static bool wants_slopes(const Gradients *s) { return s->result[DQ] || s->result
 static Index lane_vector(const Heads *h, int v) { return index_const((int64_t)v * h->width); }
 
 /* p, normalized, and dp; their product is added up over the keys. */
-static void finish_slope(Heads *h, void *context, Index key, int i) {
+static void finish_slope(Heads *h, void *context, Index key, int keys) {
     const Gradients *s = context;
     Kernel *k = h->k;
     for (int v = 0; v < h->vectors; v++) {
-        Index at = heads_lane(h, key, v);
-        Reg inverse = kb_load(k, ACCESS_VECTOR, h->inverse, lane_vector(h, v)), dp = h->acc[i * h->vectors + v];
-        Reg p = kb_op(k, KOP_FMUL, kb_load(k, ACCESS_VECTOR, h->scores, at), inverse, NO_REG);
-        kb_store(k, ACCESS_VECTOR, h->scores, at, p);
-        kb_store(k, ACCESS_VECTOR, s->slopes, at, dp);
+        Reg inverse = kb_load(k, ACCESS_VECTOR, h->inverse, lane_vector(h, v));
         Reg mean = kb_load(k, ACCESS_VECTOR, s->mean, lane_vector(h, v));
-        kb_store(k, ACCESS_VECTOR, s->mean, lane_vector(h, v), kb_op(k, KOP_FMA, p, dp, mean));
+        for (int i = 0; i < keys; i++) {
+            Index at = heads_lane(h, index_plus(key, i), v);
+            Reg dp = h->acc[i * h->vectors + v], p = kb_op(k, KOP_FMUL, kb_load(k, ACCESS_VECTOR, h->scores, at), inverse, NO_REG);
+            kb_store(k, ACCESS_VECTOR, h->scores, at, p);
+            kb_store(k, ACCESS_VECTOR, s->slopes, at, dp);
+            mean = kb_op(k, KOP_FMA, p, dp, mean);
+        }
+        kb_store(k, ACCESS_VECTOR, s->mean, lane_vector(h, v), mean);
     }
 }
 
@@ -60,7 +63,7 @@ static void slopes(Gradients *s) {
     Heads *h = &s->h;
     Kernel *k = h->k;
     Reg mean[MAX_HEAD_VECTORS];
-    heads_transpose(h, &s->dy, s->dy_lanes);
+    heads_transpose(h, &s->dy, s->dy_lanes, 1);
     for (int v = 0; v < h->vectors; v++)
         kb_store(k, ACCESS_VECTOR, s->mean, lane_vector(h, v), kb_const(k, 0, true));
     heads_lanes(h, &s->v, s->dy_lanes, finish_slope, s);
@@ -100,8 +103,7 @@ static void add_queries(Gradients *s, int weights, const HeadRows *x, const Head
 
 static void chunk(Gradients *s) {
     Heads *h = &s->h;
-    heads_transpose(h, &s->q, h->transposed);
-    heads_softmax(h, &s->k);
+    heads_softmax(h, &s->q, &s->k);
     if (wants_slopes(s))
         slopes(s);
     else

@@ -61,7 +61,7 @@ int heads_chunks(Heads *h) {
 /* The whole value's element (token 0, channel 0) of the task's image; steps in it. */
 static Index value_base(const Heads *h, const HeadRows *r, int64_t *token_step, int64_t *block_step) {
     bool blocked = is_blocked(r->node);
-    *token_step = blocked ? h->width : h->channels;
+    *token_step = blocked ? h->width : r->node->shape.dim[2];
     *block_step = blocked ? r->tokens * h->width : h->width;
     return index_scale(h->image, value_floats(r->node, h->width) / r->node->shape.dim[0]);
 }
@@ -70,6 +70,7 @@ void heads_place(Heads *h, HeadRows *r) {
     if (r->direct) {
         r->base = value_base(h, r, &r->token_step, &r->block_step);
         r->base = index_add(r->base, index_scale(h->number, h->blocks * r->block_step));
+        r->base = index_plus(r->base, is_blocked(r->node) ? r->channel / h->width * r->block_step : r->channel);
         return;
     }
     r->base = zero();
@@ -88,7 +89,7 @@ typedef struct { Index value, row, lanes; bool guarded; } Piece;
 
 static Piece piece_of(Heads *h, const HeadRows *r, int number) {
     int64_t token_step, block_step;
-    Index base = value_base(h, r, &token_step, &block_step), channel = index_scale(h->number, h->head);
+    Index base = value_base(h, r, &token_step, &block_step), channel = index_plus(index_scale(h->number, h->head), r->channel);
     if (!is_blocked(r->node)) {
         int64_t from = (int64_t)number * h->width;
         return (Piece){index_plus(index_add(base, channel), from), index_const(from), index_const(h->head - from), false};
@@ -109,7 +110,7 @@ static Piece piece_of(Heads *h, const HeadRows *r, int number) {
 static int piece_count(const Heads *h, const HeadRows *r) {
     if (!is_blocked(r->node))
         return (int)h->blocks;
-    return h->width % h->head == 0 ? 1 : (int)((h->head + h->width - 2) / h->width + 1);
+    return h->width % h->head == 0 && r->channel % h->head == 0 ? 1 : (int)((h->head + h->width - 2) / h->width + 1);
 }
 
 /* Opens the loop over tokens of piece `number`; where the token's lanes are. */
@@ -175,16 +176,18 @@ void heads_scatter(Heads *h, const HeadRows *r, Index from, Index end) {
 
 /* ---- [channel][lane] ---- */
 
-static void transpose_block(Heads *h, const HeadRows *r, int to, Index token, Index block, int64_t channels) {
+static void transpose_block(Heads *h, const HeadRows *r, int to, double factor, Index token, Index block, int64_t channels) {
     Index from = named(h, "from", index_add(row_at(r, index_add(h->first, token)), index_scale(block, r->block_step)));
     Index at = named(h, "at", index_add(index_scale(block, h->width * h->lanes), token));
     for (int64_t c = 0; c < channels; c++) {
         Reg v = kb_load(h->k, ACCESS_SCALAR, r->buffer, index_plus(from, c));
+        if (factor != 1)
+            v = kb_op(h->k, KOP_FMUL, v, kb_const(h->k, factor, false), NO_REG);
         kb_store(h->k, ACCESS_SCALAR, to, index_plus(at, c * h->lanes), v);
     }
 }
 
-void heads_transpose(Heads *h, const HeadRows *r, int to) {
+void heads_transpose(Heads *h, const HeadRows *r, int to, double factor) {
     if (h->static_count != h->lanes) {         /* lanes without a query */
         Index i = index_var(kb_loop(h->k, "i", zero(), index_const(h->head * h->lanes), h->width));
         kb_store(h->k, ACCESS_VECTOR, to, i, kb_const(h->k, 0, true));
@@ -194,12 +197,12 @@ void heads_transpose(Heads *h, const HeadRows *r, int to) {
     Index token = index_var(kb_loop(h->k, "token", zero(), h->count, 1));
     if (whole > 0) {
         Index block = whole > 1 ? index_var(kb_loop(h->k, "block", zero(), index_const(whole), 1)) : zero();
-        transpose_block(h, r, to, token, block, h->width);
+        transpose_block(h, r, to, factor, token, block, h->width);
         if (whole > 1)
             kb_end(h->k);
     }
     if (rest > 0)
-        transpose_block(h, r, to, token, index_const(whole), rest);
+        transpose_block(h, r, to, factor, token, index_const(whole), rest);
     kb_end(h->k);
 }
 
@@ -282,8 +285,7 @@ void heads_lanes(Heads *h, const HeadRows *x, int transposed, HeadsFinish *finis
         if (loop)
             key = index_var(kb_loop(h->k, "key", key, index_const(end), size));
         lanes_tile(h, &t, x, key, size);
-        for (int i = 0; i < size; i++)
-            finish(h, context, index_plus(key, i), i);
+        finish(h, context, key, size);
         if (loop)
             kb_end(h->k);
         if (end == h->keys)
@@ -358,25 +360,36 @@ static Reg hide(Heads *h, Reg score, Index key, int vector) {
     return kb_op(k, KOP_SELECT, kb_op(k, KOP_ILT, query, first, NO_REG), kb_const(k, -INFINITY, true), score);
 }
 
-static void finish_score(Heads *h, void *context, Index key, int i) {
+static void finish_score(Heads *h, void *context, Index key, int keys) {
     Kernel *k = h->k;
     (void)context;
     for (int v = 0; v < h->vectors; v++) {
         Index at = index_const((int64_t)v * h->width);
-        Reg score = kb_op(k, KOP_FMUL, h->acc[i * h->vectors + v], kb_const(k, h->attr.scale, true), NO_REG);
-        if (h->attr.causal)
-            score = hide(h, score, key, v);
-        kb_store(k, ACCESS_VECTOR, h->scores, heads_lane(h, key, v), score);
         Reg largest = kb_load(k, ACCESS_VECTOR, h->largest, at);
-        kb_store(k, ACCESS_VECTOR, h->largest, at, kb_op(k, KOP_FMAX, largest, score, NO_REG));
+        for (int i = 0; i < keys; i++) {
+            Reg score = h->acc[i * h->vectors + v];
+            if (h->attr.causal)
+                score = hide(h, score, index_plus(key, i), v);
+            kb_store(k, ACCESS_VECTOR, h->scores, heads_lane(h, index_plus(key, i), v), score);
+            largest = kb_op(k, KOP_FMAX, largest, score, NO_REG);
+        }
+        kb_store(k, ACCESS_VECTOR, h->largest, at, largest);
     }
 }
 
-void heads_softmax(Heads *h, const HeadRows *keys) {
+/* e^x for x <= 0 in units of ln 2; exactly 0 for keys that are not seen. */
+static Reg probability(const Heads *h, Reg x) {
+    Reg e = math_exp2_nonpositive(h->k, x), none = kb_const(h->k, -INFINITY, true);
+    return h->attr.causal ? kb_op(h->k, KOP_SELECT, kb_op(h->k, KOP_FEQ, x, none, NO_REG), kb_const(h->k, 0, true), e) : e;
+}
+
+/* Scores are in units of ln 2, so that probabilities are powers of two. */
+void heads_softmax(Heads *h, const HeadRows *queries, const HeadRows *keys) {
     Kernel *k = h->k;
     Reg largest[MAX_HEAD_VECTORS], sum[MAX_HEAD_VECTORS];
     for (int v = 0; v < h->vectors; v++)
         kb_store(k, ACCESS_VECTOR, h->largest, index_const((int64_t)v * h->width), kb_const(k, -INFINITY, true));
+    heads_transpose(h, queries, h->transposed, h->attr.scale * 1.44269504088896341);
     heads_lanes(h, keys, h->transposed, finish_score, NULL);
     for (int v = 0; v < h->vectors; v++) {
         largest[v] = kb_load(k, ACCESS_VECTOR, h->largest, index_const((int64_t)v * h->width));
@@ -386,7 +399,7 @@ void heads_softmax(Heads *h, const HeadRows *keys) {
     Index key = index_var(kb_loop(k, "key", zero(), index_const(h->keys), 1));
     for (int v = 0; v < h->vectors; v++) {
         Index at = heads_lane(h, key, v);
-        Reg e = math_exp_nonpositive(k, kb_op(k, KOP_FSUB, kb_load(k, ACCESS_VECTOR, h->scores, at), largest[v], NO_REG));
+        Reg e = probability(h, kb_op(k, KOP_FSUB, kb_load(k, ACCESS_VECTOR, h->scores, at), largest[v], NO_REG));
         kb_store(k, ACCESS_VECTOR, h->scores, at, e);
         kb_set(k, sum[v], KOP_FADD, sum[v], e, NO_REG);
     }

@@ -73,7 +73,11 @@ void heads_plan(Heads *h, Lower *l, const Node *n, bool sums_queries) {
 }
 
 HeadRows heads_argument(Heads *h, const char *name, Node *n, bool written) {
-    HeadRows r = {.node = n, .tokens = n->shape.dim[1], .direct = h->head % h->width == 0};
+    HeadRows r = {.tokens = n->shape.dim[1]};
+    for (; n->op == OP_SLICE && value_info(n)->alias; n = n->in[0])
+        r.channel += n->attr.part.from;
+    r.node = n;
+    r.direct = h->head % h->width == 0 && (value_info(n)->layout == LAYOUT_PLAIN || r.channel % h->width == 0);
     r.argument = r.buffer = kb_arg(h->k, name, ELEM_F32, written, value_floats(n, h->width), shape_text(h->l->arena, TYPE_F32, &n->shape));
     return r;
 }

@@ -160,7 +160,29 @@ static void conform_operands(Fuse *f, Node *n) {
     }
 }
 
+/* For every node whether something else than attention reads it. */
+static bool *find_other_readers(const Fuse *f) {
+    const Graph *g = f->graph;
+    bool *other = NEW_ARRAY(f->arena, bool, g->next_id);
+    for (const Node *n = g->first; n; n = n->next)
+        for (int i = 0; i < n->arity; i++)
+            other[n->in[i]->id] |= !is_attention(n);
+    for (int i = 0; i < g->output_count; i++)
+        other[g->outputs[i].node->id] = true;
+    for (int i = 0; i < g->effect_count; i++)
+        other[g->effects[i].value->id] = true;
+    return other;
+}
+
+/* Attention reads some channels of a blocked value where they are. */
+static bool is_read_in_place(const Node *n) {
+    return n->op == OP_SLICE && n->attr.part.axis == n->channel && value_info(n->in[0])->layout == LAYOUT_BLOCKED &&
+           n->in[0]->channel == n->channel && layout_wants_blocks(n);
+}
+
 static void assign_layouts(Fuse *f) {
+    const bool *other = find_other_readers(f);
+    int known = f->graph->next_id;
     for (Node *n = f->graph->first; n; n = n->next) {
         n->note = NEW(f->arena, ValueInfo);
         conform_operands(f, n);
@@ -172,6 +194,8 @@ static void assign_layouts(Fuse *f) {
             layout_transpose(n);
         else if (layout_wants_blocks(n))
             value_info(n)->layout = LAYOUT_BLOCKED;
+        if (n->id < known && !other[n->id] && is_read_in_place(n))
+            value_info(n)->alias = n->in[0];
     }
 }
 

@@ -20,7 +20,8 @@ typedef struct Group Group;
 typedef struct {
     Group *group;              /* that computes it; NULL for leaves and aliases */
     Layout layout;
-    Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded): NULL: its own */
+    Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded; slice of
+                                  channels that attention alone reads: a part of it). NULL: its own */
     bool materialised;
     bool placed;               /* space and offset are known: a leaf, an output, an effect, or planned */
     int space; int64_t offset; /* its place, bytes */

@@ -99,6 +99,6 @@ void lower_plan(Lower *l);
  * 2^-23 to |x| = 10^4; POW 2 + |y log x|).
  * y: POW only. */
 Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y);
-/* e^x for x <= 0, in fewer operations: 0 where it is below 2^-126; 2 units in the last place above. */
-Reg math_exp_nonpositive(Kernel *k, Reg x);
+/* 2^x for x <= 0 to 2 units in the last place; x below -125 counts as -125. */
+Reg math_exp2_nonpositive(Kernel *k, Reg x);
 #endif

@@ -68,17 +68,16 @@ static Reg emit_exp(M m, Reg input) {
     return pick(m, bin(m, KOP_FEQ, input, input), result, input);
 }
 
-/* n >= -126 takes one step, and below 2^-126 the result is 0. The order of fmax's arguments keeps a NaN. */
-Reg math_exp_nonpositive(Kernel *k, Reg input) {
+/* (2^r - 1) / r for |r| <= 1/2 */
+static const float exp2_poly[] = {6.931471825e-01f, 2.402264774e-01f, 5.550332367e-02f, 9.618437849e-03f, 1.339887502e-03f, 1.535335759e-04f};
+
+/* x = n + r is exact. n is added to the exponent, which stays above that of 2^-127. NaN stays: fmax gives its second argument then. */
+Reg math_exp2_nonpositive(Kernel *k, Reg input) {
     M m = {k, k->regs[input].vector};
-    Reg least = num(m, -0x1.5d589ep6);                       /* 126 ln 2, rounded towards 0 */
-    Reg x = bin(m, KOP_FMAX, least, input);
-    Reg n = un(m, KOP_ROUND, mul(m, x, num(m, 1.44269504088896341)));
-    Reg nf = un(m, KOP_I2F, n);
-    Reg r = fnma3(m, nf, num(m, 0x1.62e4p-1), x);
-    r = fnma3(m, nf, num(m, 0x1.7f7d1cp-20), r);
-    Reg e = add(m, num(m, 1), fma3(m, mul(m, r, r), horner(m, r, exp_poly, COUNT(exp_poly)), r));
-    return pick(m, less(m, input, least), num(m, 0), mul(m, e, power_of_two(m, n)));
+    Reg x = bin(m, KOP_FMAX, num(m, -125), input);
+    Reg n = un(m, KOP_ROUND, x), r = sub(m, x, un(m, KOP_I2F, n));
+    Reg e = fma3(m, r, horner(m, r, exp2_poly, COUNT(exp2_poly)), num(m, 1));
+    return un(m, KOP_FLOAT, bin(m, KOP_IADD, un(m, KOP_BITS, e), bin(m, KOP_ISHL, n, bits(m, 23))));
 }
 
 /* ---- log ---- */

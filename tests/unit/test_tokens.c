@@ -105,11 +105,17 @@ static Attention draw_attention(Net *n, int64_t *channels) {
 
 static void net_attention(Net *n) {
     static const int64_t counts[] = {1, 2, 5, 14, 16, 17, 33, 65, 70};
-    int64_t c, s = PICK(n->r, counts), t = PICK(n->r, counts);
+    int64_t c, s = PICK(n->r, counts), t = rng_below(n->r, 2) ? s : PICK(n->r, counts);
     Attention a = draw_attention(n, &c);
     if (a.causal && t < s)
         t = s;
     Node *q = tokens(n, s, c), *k = tokens(n, t, c), *v = rng_below(n->r, 4) ? tokens(n, t, c) : k;
+    if (s == t && rng_below(n->r, 2)) {        /* all three are channels of one value */
+        Node *all = tokens(n, t, 3 * c + 2), **part[3] = {&q, &k, &v};
+        int64_t gap = rng_below(n->r, 3);
+        for (int i = 0; i < 3; i++)
+            *part[i] = graph_slice(n->g, all, 2, i * c + gap, c, NULL);
+    }
     Node *y = graph_attention(n->g, q, k, v, &a, NULL);
     output(n, y);
     output(n, activation(n, y));
@@ -122,6 +128,11 @@ static void net_attention_gradients(Net *n) {
     if (a.causal && t < s)
         t = s;
     Node *in[4] = {tokens(n, s, c), tokens(n, t, c), tokens(n, t, c), tokens(n, s, c)};
+    if (rng_below(n->r, 2)) {
+        Node *both = tokens(n, t, 2 * c);
+        in[1] = graph_slice(n->g, both, 2, 0, c, NULL);
+        in[2] = graph_slice(n->g, both, 2, c, c, NULL);
+    }
     unsigned which = 1 + (unsigned)rng_below(n->r, 7);
     for (int i = 0; i < 3; i++)
         if (which >> i & 1)
