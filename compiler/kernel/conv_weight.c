@@ -7,7 +7,8 @@
  * At the end the sums are written to the plain weights.
  *
  * Scratch: [tap][lane][V * W]. */
-#include "kernel/lower.h"
+#include "kernel/conv.h"
+#include "kernel/weight_winograd.h"
 
 #include <assert.h>
 
@@ -355,13 +356,29 @@ static void build(Weight *s) {
         write_groups(s);
 }
 
+/* Cycles of one processor for the whole batch. */
+static double direct_cost(const Weight *s) {
+    double inside = 1, tasks = (double)(s->panels * s->units);
+    for (int i = 0; i < s->dims; i++) {
+        double all = (double)(s->out[i] * s->win->kernel[i]);
+        inside *= 1 - (double)(s->win->pad_lo[i] + s->win->pad_hi[i]) / all;
+    }
+    double pixels = (double)(s->images * s->dy_pixels * s->taps) * inside, lanes = (double)s->unit_lanes / s->lanes;
+    return pixels * tasks * lanes * conv_tile_cost(s->slots, s->lanes, s->lanes) * (1 + 1 / tasks);
+}
+
 void lower_conv_weight(Lower *l, const Group *g) {
     Node *a = g->anchor;
     Weight s = { .l = l, .x = a->in[0], .dy = a->in[1], .dw = a, .win = &a->attr.window, .width = l->target->width };
     plan(&s);
+    WeightChoice choice = weight_choose(l, g, direct_cost(&s));
+    if (choice.algorithm != CONV_DIRECT) {
+        lower_weight_winograd(l, g, &choice.plan, choice.why);
+        return;
+    }
     s.k = lower_kernel(l, g, "_weight");
-    s.k->title = arena_printf(l->arena, "%s; conv.weight: tile %d x %d channels, strips of %lld images x %lld rows", s.k->title,
-                              s.slots * s.width, s.lanes, (long long)s.strip_images, (long long)s.strip_rows);
+    s.k->title = arena_printf(l->arena, "%s; conv.weight: tile %d x %d channels, strips of %lld images x %lld rows%s", s.k->title,
+                              s.slots * s.width, s.lanes, (long long)s.strip_images, (long long)s.strip_rows, choice.why);
     s.xb = kb_arg(s.k, "x", ELEM_F32, false, value_floats(s.x, s.width), shape_text(l->arena, TYPE_F32, &s.x->shape));
     s.dyb = kb_arg(s.k, "dy", ELEM_F32, false, value_floats(s.dy, s.width), shape_text(l->arena, TYPE_F32, &s.dy->shape));
     s.dwb = kb_arg(s.k, "dw", ELEM_F32, true, shape_count(&a->shape), shape_text(l->arena, TYPE_F32, &a->shape));

@@ -9,8 +9,9 @@ typedef struct {
     Kernel *k;
     const WinogradPlan *p;
     Body *body;
-    int x, u, v, m;                        /* buffers */
-    int rows, window, lines;               /* scratch: half a transform; a tile that sticks out; half of the results */
+    int u, v, m;                           /* buffers */
+    int lines;                             /* scratch: half of the results' transform */
+    TileSource data;
     Index unit, part;                      /* the range */
     Index image;                           /* its first */
     Index count;                           /* its tiles */
@@ -18,8 +19,6 @@ typedef struct {
     Index panel;
     Reg *acc;                              /* [slot][tile] */
 } Nest;
-
-typedef struct { Index image, y, x; } TileAt;    /* a tile's image and first result */
 
 static Index zero(void) { return index_const(0); }
 static Index affine(Nest *c, const char *name, Index a) { return index_var(kb_index(c->k, name, INDEX_AFFINE, a, zero())); }
@@ -50,125 +49,15 @@ static Index group_count(Nest *c) {
 
 static TileAt find_tile(Nest *c, Index slot) {
     const WinogradPlan *p = c->p;
-    TileAt t = { .image = c->image };
-    Index tile = index_add(slot, index_scale(c->part, p->part_tiles));
+    Index image = c->image, tile = index_add(slot, index_scale(c->part, p->part_tiles));
     if (p->unit > 1) {
-        t.image = index_add(c->image, index_var(kb_index(c->k, "image", INDEX_DIV, tile, index_const(p->image_tiles))));
+        image = index_add(image, index_var(kb_index(c->k, "image", INDEX_DIV, tile, index_const(p->image_tiles))));
         tile = index_var(kb_index(c->k, "tile", INDEX_MOD, tile, index_const(p->image_tiles)));
     }
-    Index row = index_var(kb_index(c->k, "row", INDEX_DIV, tile, index_const(p->tiles[1])));
-    Index col = index_var(kb_index(c->k, "col", INDEX_MOD, tile, index_const(p->tiles[1])));
-    t.y = index_scale(row, p->f.m);
-    t.x = index_scale(col, p->f.m);
-    return t;
+    return tile_find(c->k, &p->grid, image, tile);
 }
 
 /* ---- V: the operand's tiles ---- */
-
-static bool all_inside(const WinogradPlan *p) {
-    for (int i = 0; i < 2; i++)
-        if (p->off[i] < 0 || (p->tiles[i] - 1) * p->f.m + p->off[i] + p->f.n > p->in[i])
-            return false;
-    return true;
-}
-
-static Index data_index(const WinogradPlan *p, Index image, Index block, Index y, Index x) {
-    Index at = index_add(index_scale(image, p->blocks), block);
-    at = index_add(index_scale(at, p->in[0]), y);
-    at = index_add(index_scale(at, p->in[1]), x);
-    return index_scale(at, p->width);
-}
-
-/* The first half, column by column: from buffer `from`, whose rows are row_step apart, to scratch `rows`. */
-static void transform_columns(Nest *c, int from, Index at, int64_t row_step) {
-    const WinogradPlan *p = c->p;
-    int n = p->f.n;
-    Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
-    Index first = affine(c, "at", index_add(at, index_scale(j, p->width)));
-    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
-    for (int i = 0; i < n; i++)
-        in[i] = kb_load(c->k, ACCESS_VECTOR, from, index_plus(first, i * row_step));
-    winograd_apply(c->k, &p->f.data, in, out);
-    for (int i = 0; i < n; i++)
-        kb_store(c->k, ACCESS_VECTOR, c->rows, index_plus(index_scale(j, p->width), (int64_t)i * n * p->width), out[i]);
-    kb_end(c->k);
-}
-
-static void transform_rows(Nest *c, Index to) {
-    const WinogradPlan *p = c->p;
-    int n = p->f.n;
-    int64_t step = p->blocks * p->pixels * p->width;
-    Index i = index_var(kb_loop(c->k, "i", zero(), index_const(n), 1));
-    Index from = index_scale(i, (int64_t)n * p->width);
-    Index first = affine(c, "to", index_add(to, index_scale(i, n * step)));
-    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
-    for (int j = 0; j < n; j++)
-        in[j] = kb_load(c->k, ACCESS_VECTOR, c->rows, index_plus(from, (int64_t)j * p->width));
-    winograd_apply(c->k, &p->f.data, in, out);
-    for (int j = 0; j < n; j++)
-        kb_store(c->k, ACCESS_VECTOR, c->v, index_plus(first, j * step), out[j]);
-    kb_end(c->k);
-}
-
-/* Copies what exists of a tile into the window in scratch, which is zero elsewhere. */
-static void copy_window(Nest *c, const TileAt *t, Index block) {
-    const WinogradPlan *p = c->p;
-    Index at[2] = { t->y, t->x }, i[2];
-    for (int d = 0; d < 2; d++) {
-        Index first = index_plus(at[d], p->off[d]);
-        int begin = kb_index(c->k, "begin", INDEX_MAX, index_scale(first, -1), zero());
-        int end = kb_index(c->k, "end", INDEX_MIN, index_plus(index_scale(first, -1), p->in[d]), index_const(p->f.n));
-        i[d] = index_var(kb_loop(c->k, d ? "j" : "i", index_var(begin), index_var(end), 1));
-        at[d] = index_add(first, i[d]);
-    }
-    Reg r = kb_load(c->k, ACCESS_VECTOR, c->x, data_index(p, t->image, block, at[0], at[1]));
-    kb_store(c->k, ACCESS_VECTOR, c->window, index_scale(index_add(index_scale(i[0], p->f.n), i[1]), p->width), r);
-    kb_end(c->k);
-    kb_end(c->k);
-}
-
-static void clear_window(Nest *c) {
-    Index i = index_var(kb_loop(c->k, "i", zero(), index_const((int64_t)c->p->points * c->p->width), c->p->width));
-    kb_store(c->k, ACCESS_VECTOR, c->window, i, kb_const(c->k, 0, true));
-    kb_end(c->k);
-}
-
-/* A number that is negative where the tile sticks out of the operand. */
-static Index room(Nest *c, const TileAt *t) {
-    const WinogradPlan *p = c->p;
-    Index at[2] = { t->y, t->x }, least[2];
-    for (int d = 0; d < 2; d++) {
-        Index first = index_plus(at[d], p->off[d]), behind = index_plus(index_scale(first, -1), p->in[d] - p->f.n);
-        least[d] = index_var(kb_index(c->k, "room", INDEX_MIN, first, behind));
-    }
-    return index_var(kb_index(c->k, "inside", INDEX_MIN, least[0], least[1]));
-}
-
-/* V of one tile, for input blocks begin .. end - 1. */
-static void transform_tile(Nest *c, const TileAt *t, Index to, Index begin, Index end) {
-    const WinogradPlan *p = c->p;
-    int64_t row_step = p->in[1] * p->width;
-    bool inside = all_inside(p);
-    Index space = inside ? zero() : room(c, t);
-    if (!inside) {
-        kb_if(c->k, space, zero());
-        clear_window(c);
-        kb_end(c->k);
-    }
-    Index block = index_var(kb_loop(c->k, "block", begin, end, 1));
-    if (!inside)
-        kb_if(c->k, index_const(-1), space);
-    transform_columns(c, c->x, data_index(p, t->image, block, index_plus(t->y, p->off[0]), index_plus(t->x, p->off[1])), row_step);
-    if (!inside) {
-        kb_end(c->k);
-        kb_if(c->k, space, zero());
-        copy_window(c, t, block);
-        transform_columns(c, c->window, zero(), (int64_t)p->f.n * p->width);
-        kb_end(c->k);
-    }
-    transform_rows(c, index_add(to, index_scale(block, (int64_t)p->pixels * p->width)));
-    kb_end(c->k);
-}
 
 /* V of the range's tiles. */
 static void transform_range(Nest *c, Index begin, Index end) {
@@ -179,7 +68,7 @@ static void transform_range(Nest *c, Index begin, Index end) {
     Index tile = index_var(kb_loop(c->k, "slot", zero(), index_var(last), 1));
     TileAt t = find_tile(c, index_add(index_scale(group, p->pixels), tile));
     Index to = index_add(c->v_base, index_scale(group, p->points * p->blocks * p->pixels * p->width));
-    transform_tile(c, &t, index_add(to, index_scale(tile, p->width)), begin, end);
+    tile_transform(&c->data, &t, index_add(to, index_scale(tile, p->width)), begin, end);
     kb_end(c->k);
     kb_end(c->k);
 }
@@ -280,10 +169,10 @@ static void result_rows(Nest *c, const TileAt *t) {
     for (int i = 0; i < MAX_RANK; i++)
         at[i] = zero();
     if (p->out[0] % m)
-        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(t->y, -1), p->out[0]), end));
+        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(t->row, -1), p->out[0]), end));
     Index i = index_var(kb_loop(c->k, "i", zero(), end, 1));
     at[0] = t->image;
-    at[2] = index_add(t->y, i);
+    at[2] = index_add(t->row, i);
     for (int s = 0; s < p->slots; s++) {
         Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
         for (int j = 0; j < n; j++)
@@ -291,7 +180,7 @@ static void result_rows(Nest *c, const TileAt *t) {
         winograd_apply(c->k, &p->f.result, in, out);
         Index block = index_plus(index_scale(c->panel, p->slots), s);
         for (int j = 0; j < m; j++) {
-            at[3] = index_plus(t->x, j);
+            at[3] = index_plus(t->col, j);
             bool partial = p->out[1] % m > 0 && p->out[1] % m <= j;
             if (partial)
                 kb_if(c->k, at[3], index_const(p->out[1]));
@@ -343,15 +232,17 @@ static Index range_base(const Nest *c) {
     return index_scale(range, winograd_range_floats(c->p));
 }
 
-static void data_arguments(Lower *l, Nest *c) {
-    const WinogradPlan *p = c->p;
-    c->x = kb_arg(c->k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
+static int data_argument(Lower *l, Kernel *k, const WinogradPlan *p) {
+    return kb_arg(k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
 }
 
-static void data_scratch(Nest *c) {
-    int64_t window = (int64_t)c->p->points * c->p->width;
-    c->rows = kb_scratch(c->k, "rows", ELEM_F32, window);
-    c->window = all_inside(c->p) ? -1 : kb_scratch(c->k, "window", ELEM_F32, window);
+static void data_source(Nest *c, int x) {
+    const WinogradPlan *p = c->p;
+    int64_t block_step = (int64_t)p->pixels * p->width;
+    c->data = (TileSource){ .k = c->k, .t = &p->f.data, .width = p->width, .size = { p->in[0], p->in[1] }, .off = { p->off[0], p->off[1] },
+                            .blocks = p->blocks, .grid = &p->grid, .from = x, .to = c->v, .point_step = p->blocks * block_step,
+                            .block_step = block_step };
+    tile_scratch(&c->data);
 }
 
 static int64_t range_count(const WinogradPlan *p) { return ceil_div(p->images, p->unit) * p->parts; }
@@ -363,9 +254,9 @@ static int lower_data(Lower *l, const Group *g, const WinogradPlan *p, double *f
     Nest c = { .k = lower_kernel(l, g, "_tiles"), .p = p, .v_base = zero() };
     c.k->title = arena_printf(l->arena, "%s; tiles of %s transformed, %lld input blocks a task", c.k->title, p->backward ? "dy" : "x",
                               (long long)p->share_blocks);
-    data_arguments(l, &c);
+    int x = data_argument(l, c.k, p);
     c.v = kb_arg(c.k, "v", ELEM_F32, true, count, "[range][group][point][block][tile]");
-    data_scratch(&c);
+    data_source(&c, x);
     Index share;
     part_number(&c, find_unit(&c, p->parts * p->shares), p->parts, p->shares, &c.part, &share);
     find_range(&c);
@@ -425,15 +316,16 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
     Writer *title = writer_new(l->arena);
     winograd_plan_print(title, p);
     c.k->title = arena_printf(l->arena, "%s; %s%s", c.k->title, title->data, why);
+    int x = -1;
     if (p->split)
         c.v = kb_arg(c.k, "v", ELEM_F32, false, range_count(p) * winograd_range_floats(p), "transformed tiles");
     else
-        data_arguments(l, &c);
+        x = data_argument(l, c.k, p);
     c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
     c.body = body_new(l, c.k, g, p->slots);
     if (!p->split) {
-        data_scratch(&c);
         c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));
+        data_source(&c, x);
     }
     c.m = kb_scratch(c.k, "m", ELEM_F32, p->groups * p->pixels * p->points * p->slots * p->width);
     c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.m * p->f.n * p->width);

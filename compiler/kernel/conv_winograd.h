@@ -13,7 +13,7 @@
 #define SALUN_KERNEL_CONV_WINOGRAD_H
 
 #include "kernel/conv.h"
-#include "kernel/winograd.h"
+#include "kernel/winograd_tiles.h"
 
 typedef struct {
     Winograd f;
@@ -22,7 +22,8 @@ typedef struct {
     Node *x, *w, *y;
     int64_t images, in_channels, out_channels;
     int64_t blocks, lanes;                 /* of input channels; of one block */
-    int64_t in[2], out[2], off[2], tiles[2], image_tiles;
+    int64_t in[2], out[2], off[2], image_tiles;
+    TileGrid grid;
     int width, slots, pixels;              /* W; V output blocks of a panel; P */
     int64_t panels, panel_floats;          /* of U */
     bool split;                            /* V is made by a call of its own and kept in memory; else each task makes its own */
@@ -34,7 +35,8 @@ typedef struct {
     double pack_cost;                      /* of the weights' transform */
 } WinogradPlan;
 
-/* Whether the group's anchor can be computed so. */
+/* Whether a window can be computed so at all, and the group's anchor. */
+bool winograd_window(const Lower *l, const Window *w);
 bool winograd_applies(const Lower *l, const Group *g);
 /* The cheapest plan for this m. */
 WinogradPlan winograd_plan(const Lower *l, const Group *g, int m);

@@ -9,14 +9,19 @@ enum { MAX_RANGE_TILES = 128, MIN_SHARES = 16 };
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-bool winograd_applies(const Lower *l, const Group *g) {
-    const Node *a = g->anchor;
-    const Window *w = &a->attr.window;
-    if (l->math == MATH_STRICT || w->spatial != 2 || w->groups != 1 || !a->shape.batched || a->shape.dim[1] == 1)
+bool winograd_window(const Lower *l, const Window *w) {
+    if (l->math == MATH_STRICT || w->spatial != 2 || w->groups != 1)
         return false;
     for (int i = 0; i < 2; i++)
         if (w->kernel[i] != WINOGRAD_TAPS || w->stride[i] != 1 || w->dilation[i] != 1)
             return false;
+    return true;
+}
+
+bool winograd_applies(const Lower *l, const Group *g) {
+    const Node *a = g->anchor;
+    if (!winograd_window(l, &a->attr.window) || !a->shape.batched || a->shape.dim[1] == 1)
+        return false;
     return value_info(a->in[0])->layout == LAYOUT_BLOCKED && group_is_blocked(g);
 }
 
@@ -30,11 +35,11 @@ static double read_cost(const Target *t, double bytes, double resident) {
 
 /* One range's transforms, loads and stores included, of the operand and of one panel's results. */
 static double data_cost(const WinogradPlan *p) {
-    return (double)(p->range_tiles * p->blocks * 2 * p->f.n) * (winograd_operations(&p->f.data) + 2 * p->f.n);
+    return (double)(p->range_tiles * p->blocks) * tile_cost(&p->f.data);
 }
 
 static double result_cost(const WinogradPlan *p) {
-    return (double)(p->range_tiles * p->slots * (p->f.n + p->f.m)) * (winograd_operations(&p->f.result) + p->f.n + p->f.m);
+    return (double)(p->range_tiles * p->slots) * tile_cost(&p->f.result);
 }
 
 static double plan_cost(const WinogradPlan *p, const Target *t) {
@@ -115,9 +120,10 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
         p.in[i] = p.x->shape.dim[2 + i];
         p.out[i] = a->shape.dim[2 + i];
         p.off[i] = p.backward ? pad - (WINOGRAD_TAPS - 1) : -pad;
-        p.tiles[i] = ceil_div(p.out[i], m);
+        p.grid.count[i] = ceil_div(p.out[i], m);
     }
-    p.image_tiles = p.tiles[0] * p.tiles[1];
+    p.grid.step = m;
+    p.image_tiles = p.grid.count[0] * p.grid.count[1];
     WinogradPlan best = { .cost = 0 };
     int64_t out_blocks = ceil_div(p.out_channels, p.width);
     for (int slots = 1; slots <= 8; slots++)

@@ -14,7 +14,7 @@
 #include "kernel/winograd.h"
 
 static const char *const targets[] = { "portable", "fma128", "avx2", "avx512" };
-static const OpId ops[] = { OP_CONV, OP_CONV_INPUT };
+static const OpId ops[] = { OP_CONV, OP_CONV_INPUT, OP_CONV_WEIGHT };
 
 static LowerOptions options(int target, ConvAlgorithm a) {
     return (LowerOptions){ .target = target_find(targets[target]), .math = MATH_FAST, .conv = a };
