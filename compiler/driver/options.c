@@ -61,7 +61,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_EMBED,
-    OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
+    OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
 
@@ -94,6 +94,7 @@ static const OptionRow rows[] = {
     { OPT_DUMP,        "--dump",          NULL, "PASS",         LOWER,           "print the graphs after a pass, `all` after each" },
     { OPT_LIST_PASSES, "--list-passes",   NULL, NULL,           LOWER,           "the passes in order, and stop" },
     { OPT_TIME,        "--time",          NULL, NULL,           LOWER,           "milliseconds of every stage" },
+    { OPT_PERF,        "--perf",          NULL, "map|dump",     IN_MEMORY,       "tell perf the names of kernels; dump: lines too, for `perf inject --jit`" },
     { OPT_SEED,        "--seed",          NULL, "S",            INIT,            "of the random numbers (default 1)" },
     { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         EVAL,            "parameters and states, .safetensors" },
     { OPT_INPUT,       "--input",         NULL, "[NAME=]FILE",  EVAL,            "images, .npy of float32, or of uint8 through `preprocess`" },
@@ -249,7 +250,8 @@ static int set_dump(Options *o, const OptionRow *row, const char *value) {
 
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
     static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" }, *const backends[] = { "c", "llvm" };
-    const char *const *words = row->id == OPT_MATH ? math : row->id == OPT_BLAS ? blas : backends;
+    static const char *const perf[] = { "map", "dump" };
+    const char *const *words = row->id == OPT_MATH ? math : row->id == OPT_BLAS ? blas : row->id == OPT_PERF ? perf : backends;
     int i = parse_word(row, value, words, 2);
     if (i < 0)
         return SALUN_BAD_INPUT;
@@ -257,6 +259,8 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
         o->math = i ? MATH_STRICT : MATH_FAST;
     else if (row->id == OPT_BLAS)
         o->blas = i == 1;
+    else if (row->id == OPT_PERF)
+        o->profile = i ? PROFILE_DUMP : PROFILE_MAP;
     else
         o->backend = words[i];
     return 0;
@@ -271,7 +275,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
-    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: return set_choice(o, row, value);
+    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);

@@ -3,6 +3,7 @@
 #ifndef SALUN_DRIVER_OPTIONS_H
 #define SALUN_DRIVER_OPTIONS_H
 
+#include "backend/backend.h"
 #include "graph/build.h"
 #include "kernel/module.h"
 #include "passes/passes.h"
@@ -39,6 +40,7 @@ struct Options {
     PassOptions pass;
     const char **dump; int dump_cap;
     bool time;
+    Profile profile;                   /* --perf */
 
     const char *output;                /* -o */
     const char *emit;                  /* --emit, NULL: a program */
