@@ -14,6 +14,8 @@ static uint32_t present(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         bits |= SALUN_CPU_AVX512;
+    if (__builtin_cpu_supports("avx512vnni"))
+        bits |= SALUN_CPU_VNNI;
 #elif defined(__aarch64__)
     bits |= SALUN_CPU_NEON;
 #endif
@@ -27,6 +29,7 @@ static const char *bit_name(uint32_t bit) {
     case SALUN_CPU_AVX2: return "AVX2";
     case SALUN_CPU_AVX512: return "AVX-512 (F, BW, DQ, VL)";
     case SALUN_CPU_NEON: return "NEON";
+    case SALUN_CPU_VNNI: return "AVX-512 VNNI";
     default: return "an extension unknown to this runtime";
     }
 }

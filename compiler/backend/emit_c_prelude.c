@@ -182,10 +182,11 @@ static void print_memory(Writer *out, const Target *t, MemoryForm form, MemoryTy
 
 /* Every processor that the file may meet has its own instructions switched on here, and off again behind the kernels. */
 void emit_c_target_begin(Writer *out, const Target *t) {
-    static const char *const features[] = { "fma", "avx2,fma", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" };
+    static const char *const features[] = { "fma", "avx2,fma", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
+                                            "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" };
     if (!t->fma)
         return;
-    const char *list = features[t->width == 16 ? 2 : t->width == 8];
+    const char *list = features[t->dot4 ? 3 : t->width == 16 ? 2 : t->width == 8];
     if (t->width == 4)
         writer_text(out, "#if defined(__x86_64__)\n");
     writer_printf(out, "#if defined(__clang__)\n"

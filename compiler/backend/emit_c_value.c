@@ -151,6 +151,7 @@ static void print_special(Emit *e, const Stm *s, RegType t) {
         else
             print_call(e, PRELUDE_S_FLOAT, s, 1);
         break;
+    case KOP_DOT4: print_call(e, !t.vector ? PRELUDE_S_DOT4 : e->k->target->dot4 ? PRELUDE_DOT4_VNNI : PRELUDE_DOT4, s, 3); break;
     case KOP_SPLAT: print_call(e, t.elem == ELEM_F32 ? PRELUDE_SPLAT : PRELUDE_SPLAT_I, s, 1); break;
     default: assert(!"an operation without a C form");
     }

@@ -104,13 +104,14 @@ static void add_attribute(Llvm *l, LLVMValueRef function, const char *name, cons
 }
 
 void emit_llvm_target_attributes(Llvm *l, LLVMValueRef function) {
-    static const char *const features[] = { "+fma", "+avx2,+fma", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma" };
+    static const char *const features[] = { "+fma", "+avx2,+fma", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma",
+                                            "+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma" };
     int width = l->target->width;
     if (l->cpu)
         add_attribute(l, function, "tune-cpu", l->cpu);
     if (l->processor != PROCESSOR_X86 || !l->target->fma)
         return;
-    add_attribute(l, function, "target-features", features[width == 16 ? 2 : width == 8]);
+    add_attribute(l, function, "target-features", features[l->target->dot4 ? 3 : width == 16 ? 2 : width == 8]);
     if (width == 16) {
         add_attribute(l, function, "prefer-vector-width", "512");
         add_attribute(l, function, "min-legal-vector-width", "512");

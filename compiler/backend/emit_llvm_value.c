@@ -100,6 +100,50 @@ static LLVMValueRef round_even(Llvm *l, LLVMValueRef x, bool vector, const char 
     return LLVMBuildFPToSI(l->builder, call_typed(l, "llvm.rint", types[1], &x, 1, ""), types[0], name);
 }
 
+/* The sum of products of neighbouring halves of 32 bits, exact: |x| < 2^8, |y| <= 2^7. */
+static LLVMValueRef pair_products(Llvm *l, LLVMValueRef x, LLVMValueRef y) {
+    static const char *const names[] = { "llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx512.pmaddw.d.512" };
+    LLVMTypeRef halves = LLVMVectorType(l->i16, 2 * (unsigned)l->target->width);
+    LLVMValueRef args[] = { LLVMBuildBitCast(l->builder, x, halves, ""), LLVMBuildBitCast(l->builder, y, halves, "") };
+    return emit_llvm_intrinsic(l, names[l->target->width / 8], NULL, 0, args, 2, "");
+}
+
+static LLVMValueRef shifted(Llvm *l, LLVMOpcode op, LLVMValueRef x, LLVMTypeRef halves, int by) {
+    LLVMValueRef bits[32];
+    for (int i = 0; i < 2 * l->target->width; i++)
+        bits[i] = LLVMConstInt(l->i16, (unsigned)by, false);
+    LLVMValueRef count = LLVMConstVector(bits, 2 * (unsigned)l->target->width);
+    return LLVMBuildBinOp(l->builder, op, LLVMBuildBitCast(l->builder, x, halves, ""), count, "");
+}
+
+/* Bytes 0 and 2 of every lane, then bytes 1 and 3, as halves. */
+static LLVMValueRef dot4_x86(Llvm *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef sum, const char *name) {
+    LLVMTypeRef halves = LLVMVectorType(l->i16, 2 * (unsigned)l->target->width);
+    if (l->target->dot4) {
+        LLVMValueRef args[] = { sum, x, y };
+        return emit_llvm_intrinsic(l, "llvm.x86.avx512.vpdpbusd.512", NULL, 0, args, 3, name);
+    }
+    LLVMValueRef even_x = shifted(l, LLVMLShr, shifted(l, LLVMShl, x, halves, 8), halves, 8);
+    LLVMValueRef even_y = shifted(l, LLVMAShr, shifted(l, LLVMShl, y, halves, 8), halves, 8);
+    LLVMValueRef even = pair_products(l, even_x, even_y);
+    LLVMValueRef odd = pair_products(l, shifted(l, LLVMLShr, x, halves, 8), shifted(l, LLVMAShr, y, halves, 8));
+    return LLVMBuildAdd(l->builder, sum, LLVMBuildAdd(l->builder, even, odd, ""), name);
+}
+
+static LLVMValueRef dot4(Llvm *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef sum, bool vector, const char *name) {
+    if (vector && l->processor == PROCESSOR_X86)
+        return dot4_x86(l, x, y, sum, name);
+    for (int k = 0; k < 32; k += 8) {
+        LLVMValueRef by[] = { LLVMConstInt(l->i32, (unsigned)k, false), LLVMConstInt(l->i32, (unsigned)(24 - k), false) };
+        LLVMValueRef top = LLVMConstInt(l->i32, 24, false), mask = LLVMConstInt(l->i32, 255, false);
+        LLVMValueRef a = LLVMBuildAnd(l->builder, LLVMBuildLShr(l->builder, x, vector ? repeat(l, by[0]) : by[0], ""), vector ? repeat(l, mask) : mask, "");
+        LLVMValueRef b = LLVMBuildShl(l->builder, y, vector ? repeat(l, by[1]) : by[1], "");
+        b = LLVMBuildAShr(l->builder, b, vector ? repeat(l, top) : top, "");
+        sum = LLVMBuildAdd(l->builder, sum, LLVMBuildMul(l->builder, a, b, ""), k == 24 ? name : "");
+    }
+    return sum;
+}
+
 /* ---- operations that LLVM has in parts ---- */
 
 static LLVMValueRef fused(Llvm *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z, bool negated, const char *name) {
@@ -196,6 +240,7 @@ LLVMValueRef emit_llvm_operation(LlvmKernel *e, const Stm *s, const char *name) 
     case KOP_BITS:
     case KOP_FLOAT: return LLVMBuildBitCast(l->builder, x, result, name);
     case KOP_IMULHI: return high_product(l, x, y, vector, name);
+    case KOP_DOT4: return dot4(l, x, y, z, vector, name);
     case KOP_SPLAT: return emit_llvm_splat(l, x, name);
     case KOP_HSUM: return across(l, x, true, name);
     case KOP_HMAX: return across(l, x, false, name);

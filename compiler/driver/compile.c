@@ -67,6 +67,7 @@ bool compile_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
     double start = compile_clock();
+    c->program->int8 = c->o->int8;
     passes_run(c->program, &c->o->pass);
     compile_report(c, "passes", start);
     return true;
@@ -76,7 +77,7 @@ bool compile_module(Compilation *c, bool training) {
     if (!compile_passes(c, training))
         return false;
     double start = compile_clock();
-    LowerOptions lower = { c->o->target, c->o->math, c->o->blas };
+    LowerOptions lower = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas };
     c->module = module_lower(c->arena, c->program, &lower);
     compile_report(c, "lower", start);
     return true;

@@ -60,7 +60,7 @@ const int command_count = COUNT(commands);
 /* ---- options ---- */
 
 typedef enum {
-    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_EMBED,
+    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_PRECISION, OPT_EMBED,
     OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -81,12 +81,15 @@ static const OptionRow rows[] = {
     { OPT_PLACE,       "--place",         NULL, "PATTERN=LAYER", NETWORK,        "another layer at these taps; += inserts behind them" },
     { OPT_NETWORK,     "--network",       NULL, "NAME",         NETWORK,         "the network or variant of the file" },
     { OPT_DIM,         "--dim",           NULL, "NAME=SIZE",    NETWORK,         "the size of a dimension that the file leaves open" },
-    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512 or native (default: this processor);\n"
+    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512, avx512vnni or native (default: this\n"
+      "                             processor);\n"
       "                             also, with LLVM, a machine: aarch64-linux-gnu (give both to choose both)" },
     { OPT_CPU,         "--cpu",           NULL, "NAME",         LOWER & ~EXPLAIN, "with LLVM: order instructions for this processor" },
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
+    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     LOWER | EVAL,    "int8: convolutions of bounded values by whole numbers, for inference\n"
+      "                             (default f32; explain says which, and why)" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
     { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot, c or llvm and stop" },
     { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1 and more: all; LLVM's 0 to 3" },
@@ -249,9 +252,14 @@ static int set_dump(Options *o, const OptionRow *row, const char *value) {
 }
 
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
-    static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" }, *const backends[] = { "c", "llvm" };
-    static const char *const perf[] = { "map", "dump" };
-    const char *const *words = row->id == OPT_MATH ? math : row->id == OPT_BLAS ? blas : row->id == OPT_PERF ? perf : backends;
+    static const struct { OptionId id; const char *words[2]; } choices[] = {
+        { OPT_MATH, { "fast", "strict" } }, { OPT_BLAS, { "builtin", "openblas" } }, { OPT_PRECISION, { "f32", "int8" } },
+        { OPT_PERF, { "map", "dump" } }, { OPT_BACKEND, { "c", "llvm" } },
+    };
+    int choice = 0;
+    while (choices[choice].id != row->id)
+        choice++;
+    const char *const *words = choices[choice].words;
     int i = parse_word(row, value, words, 2);
     if (i < 0)
         return SALUN_BAD_INPUT;
@@ -259,6 +267,8 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
         o->math = i ? MATH_STRICT : MATH_FAST;
     else if (row->id == OPT_BLAS)
         o->blas = i == 1;
+    else if (row->id == OPT_PRECISION)
+        o->int8 = i == 1;
     else if (row->id == OPT_PERF)
         o->profile = i ? PROFILE_DUMP : PROFILE_MAP;
     else
@@ -275,7 +285,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
-    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);

@@ -126,12 +126,28 @@ static bool list_items(Builder *b, Value *v, Span at, const char *what, const Va
 
 static bool want_integers(Builder *b, Value v, Span at, const char *what, CallArg *out) {
     const Value *items;
+    out->single = v.kind == VALUE_NUMBER;
     if (!list_items(b, &v, at, what, &items, &out->count))
         return false;
     for (int i = 0; i < out->count; i++)
         if (!value_want_integer(b, items[i], at, what, -SIZE_MAX_ARG, SIZE_MAX_ARG, &out->integers[i]))
             return false;
     return true;
+}
+
+static bool want_range(Builder *b, Value v, Span at, const char *what, CallArg *out) {
+    if (v.kind == VALUE_RANGE) {
+        out->count = 2;
+        out->integers[0] = v.range.from;
+        out->integers[1] = v.range.to;
+        return true;
+    }
+    out->count = 1;
+    if (v.kind == VALUE_NUMBER)
+        return value_want_integer(b, v, at, what, -SIZE_MAX_ARG, SIZE_MAX_ARG, &out->integers[0]);
+    if (!is_bad(v))
+        build_error(b, at, "%s must be a whole number or a range `from..to`, not %s", what, value_text(b, v));
+    return false;
 }
 
 static bool want_numbers(Builder *b, Value v, Span at, const char *what, CallArg *out) {
@@ -180,6 +196,8 @@ static bool read_arg(Builder *b, const char *layer, const ArgDef *def, const Bou
     case ARG_PADDING: out->same = false; ok = want_padding(b, v, at, what, out); break;
     case ARG_PROBABILITY: ok = want_probability(b, v, at, what, &out->number); break;
     case ARG_INIT: ok = value_want_init(b, v, at, &out->init); break;
+    case ARG_AXIS: ok = value_want_integer(b, v, at, what, -MAX_RANK, MAX_RANK, &out->integers[0]); break;
+    case ARG_RANGE: ok = want_range(b, v, at, what, out); break;
     case ARG_AXES: case ARG_INTEGERS: ok = want_integers(b, v, at, what, out); break;
     case ARG_NUMBERS: ok = want_numbers(b, v, at, what, out); break;
     case ARG_STRING: ok = want_string(b, v, at, what, &out->string); break;

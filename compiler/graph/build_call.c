@@ -125,24 +125,53 @@ static Bound *merge_args(Builder *b, const Layer *l, const Bound *args, int coun
     return all;
 }
 
-/* The tensor that a built-in layer or function works on: its first argument. */
-static Node *first_tensor(Builder *b, const Layer *l, const Bound *args, int count, Span at) {
-    if (count > 0 && !args[0].name && args[0].value.kind == VALUE_TENSOR)
-        return args[0].value.tensor;
-    if (count > 0 && !args[0].name)
-        build_error(b, args[0].span, "`%s` takes a tensor, not %s", l->name, value_text(b, args[0].value));
+/* The tensors of the argument behind those of `call`: one, or those of a list where any number may stand. */
+static bool take_tensors(Builder *b, const Bound *arg, bool any, LayerCall *call, Node ***xs, int *capacity) {
+    const Value *items = &arg->value;
+    int count = 1;
+    bool list = items->kind == VALUE_LIST || items->kind == VALUE_TUPLE;
+    if (list && any) {
+        count = items->list->count;
+        items = items->list->items;
+    }
+    for (int i = 0; i < count; i++) {
+        if (items[i].kind != VALUE_TENSOR) {
+            build_error(b, arg->span, "`%s` takes a tensor, not %s", call->name, value_text(b, items[i]));
+            return false;
+        }
+        ARENA_PUSH(b->arena, *xs, call->count, *capacity, items[i].tensor);
+    }
+    return true;
+}
+
+/* The tensors that a built-in layer or function works on: its first arguments, `used` of them. */
+static bool first_tensors(Builder *b, const Layer *l, const Bound *args, int count, LayerCall *call, int *used) {
+    int wanted = l->builtin->tensors, capacity = 0;
+    bool any = wanted == TENSORS_ANY;
+    Node **xs = NULL;
+    for (*used = 0; *used < count && !args[*used].name && (any ? !*used || value_has_tensor(args[*used].value) : *used < wanted); ++*used)
+        if (!take_tensors(b, &args[*used], any, call, &xs, &capacity))
+            return false;
+    call->xs = xs;
+    call->x = call->count ? xs[0] : NULL;
+    if (any ? call->count > 0 : call->count == wanted)
+        return true;
+    if (wanted == 1 || any)
+        build_error(b, call->span, any ? "`%s` takes tensors" : "`%s` takes a tensor", l->name);
     else
-        build_error(b, at, "`%s` takes a tensor", l->name);
-    return NULL;
+        build_error(b, call->span, "`%s` takes %d tensors, not %d", l->name, wanted, call->count);
+    return false;
 }
 
 static Value apply_builtin(Builder *b, const Layer *l, const Bound *args, int count, Span at) {
     const BuiltinLayer *row = l->builtin;
     CallArg values[ARGS_MAX] = { 0 };
-    Node *x = first_tensor(b, l, args, count, at);
-    if (!x || !build_read_args(b, row->name, row->args, args + 1, count - 1, at, values))
+    LayerCall call = { .arg = values, .span = at, .name = row->name };
+    int used;
+    if (!first_tensors(b, l, args, count, &call, &used) ||
+        !build_read_args(b, row->name, row->args, args + used, count - used, at, values))
         return value_bad();
-    return row->apply(b, &(LayerCall){ .x = x, .arg = values, .span = at, .name = row->name });
+    return row->apply(b, &call);
 }
 
 static Value apply_function(Builder *b, const Layer *l, const Bound *args, int count, Span at) {

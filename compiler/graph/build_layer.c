@@ -117,28 +117,51 @@ static Value apply_conv(Builder *b, const LayerCall *c) {
 
 enum { LINEAR_WIDTH, LINEAR_BIAS, LINEAR_INIT };
 
+static bool want_features(Builder *b, const LayerCall *c) {
+    const Node *x = c->x;
+    int last = x->shape.rank - 1;
+    if (x->shape.batched && (last == 1 || (last >= 2 && last - 1 <= MAX_SPATIAL && x->channel == last)))
+        return true;
+    build_error(b, c->span, "`linear` takes f32[N, features] or f32[N, tokens, features], not %s", shape_of_node(b, x));
+    if (last == 3 && x->channel == 1)
+        diag_help(b->diag, "`flatten` or `global_avgpool` makes features of a picture, `reshape([%lld, -1]) |> transpose([0, 2, 1])` tokens",
+                  (long long)x->shape.dim[1]);
+    else if (last == 2 && x->channel == 1)
+        diag_help(b->diag, "its channels are axis 1; `transpose([0, 2, 1])` makes them the last");
+    else if (last >= 2 && x->channel < 0)
+        diag_help(b->diag, "the channel axis is not known; `reshape([...], channel = %d)` says it", last);
+    return false;
+}
+
+/* The weight [O, I] as that of a window of one element over the axes between batch and features. */
+static Node *over_tokens(Builder *b, const LayerCall *c, Node *weight, Window *win) {
+    Shape s = weight->shape;
+    *win = (Window){ .spatial = c->x->shape.rank - 2, .groups = 1 };
+    win->channel_last = win->spatial > 0;
+    for (int i = 0; i < win->spatial; i++)
+        s.dim[s.rank++] = win->kernel[i] = win->stride[i] = win->dilation[i] = 1;
+    return win->spatial ? graph_reshape(b->graph, weight, s, -1, build_at(b, c->span)) : weight;
+}
+
 /* Weights and bias start from U(-a, a), a = 1 / sqrt(fan_in), as torch.nn.Linear's do; with `init`, the bias
  * starts at zero. */
 static Value apply_linear(Builder *b, const LayerCall *c) {
     const Node *x = c->x;
-    if (x->shape.rank != 2 || !x->shape.batched) {
-        build_error(b, c->span, "`linear` takes f32[N, features], not %s", shape_of_node(b, x));
-        if (x->shape.rank == 4)
-            diag_help(b->diag, "`flatten` or `global_avgpool` before it makes features of a picture");
-        else if (x->shape.rank > 2)
-            diag_help(b->diag, "linear layers over tokens are not supported yet");
+    if (!want_features(b, c))
         return value_bad();
-    }
-    int64_t out = c->arg[LINEAR_WIDTH].integer, in = x->shape.dim[1], sizes[2] = { out, in };
+    int last = x->shape.rank - 1;
+    int64_t out = c->arg[LINEAR_WIDTH].integer, in = x->shape.dim[last], sizes[2] = { out, in };
     Shape result = x->shape;
-    result.dim[1] = out;
+    result.dim[last] = out;
     if (!build_shape_fits(b, &result, c->span))
         return value_bad();
     const CallArg *init = &c->arg[LINEAR_INIT];
     Node *weight = weight_of(b, c, shape_of(false, 2, sizes), init, init_fan_in_uniform(b));
     if (!weight)
         return value_bad();
-    Node *y = graph_conv(b->graph, c->x, weight, &(Window){ .groups = 1 }, build_at(b, c->span));
+    Window win;
+    weight = over_tokens(b, c, weight, &win);
+    Node *y = graph_conv(b->graph, c->x, weight, &win, build_at(b, c->span));
     if (c->arg[LINEAR_BIAS].number == 0)
         return value_tensor(y);
     return add_bias(b, c, y, out, (double)in, init->given ? init_constant(b, 0) : init_fan_in_uniform(b));
@@ -263,29 +286,28 @@ static Value apply_identity(Builder *b, const LayerCall *c) {
 #define SAME -1     /* fallback of ARG_PADDING */
 
 const BuiltinLayer layers[] = {
-    { "conv", true, apply_conv,
+    { "conv", true, 1, apply_conv,
       { { "channels", ARG_SIZE, true, 0 }, { "kernel", ARG_PAIR, true, 0 }, { "stride", ARG_PAIR, false, 1 },
         { "groups", ARG_SIZE, false, 1 }, { "dilation", ARG_PAIR, false, 1 }, { "padding", ARG_PADDING, false, SAME },
         { "bias", ARG_FLAG, false, 0 }, { "init", ARG_INIT, false, 0 }, { "weight", ARG_LATER, false, 0 } } },
-    { "linear", true, apply_linear,
+    { "linear", true, 1, apply_linear,
       { { "features", ARG_SIZE, true, 0 }, { "bias", ARG_FLAG, false, 1 }, { "init", ARG_INIT, false, 0 },
         { "weight", ARG_LATER, false, 0 } } },
-    { "maxpool", true, apply_maxpool,
+    { "maxpool", true, 1, apply_maxpool,
       { { "size", ARG_PAIR, true, 0 }, { "stride", ARG_PAIR, false, 0 }, { "padding", ARG_PADDING, false, 0 } } },
-    { "avgpool", true, apply_avgpool,
+    { "avgpool", true, 1, apply_avgpool,
       { { "size", ARG_PAIR, true, 0 }, { "stride", ARG_PAIR, false, 0 }, { "padding", ARG_PADDING, false, 0 } } },
-    { "global_avgpool", true, apply_global_avgpool, { { 0 } } },
-    { "flatten", true, apply_flatten, { { 0 } } },
-    { "identity", true, apply_identity, { { 0 } } },
-    { "dropout", true, apply_dropout, { { "p", ARG_PROBABILITY, true, 0 } } },
-    { "dropout2d", true, apply_dropout2d, { { "p", ARG_PROBABILITY, true, 0 } } },
-    { "drop_path", true, apply_drop_path, { { "p", ARG_PROBABILITY, true, 0 } } },
+    { "global_avgpool", true, 1, apply_global_avgpool, { { 0 } } },
+    { "flatten", true, 1, apply_flatten, { { 0 } } },
+    { "identity", true, 1, apply_identity, { { 0 } } },
+    { "dropout", true, 1, apply_dropout, { { "p", ARG_PROBABILITY, true, 0 } } },
+    { "dropout2d", true, 1, apply_dropout2d, { { "p", ARG_PROBABILITY, true, 0 } } },
+    { "drop_path", true, 1, apply_drop_path, { { "p", ARG_PROBABILITY, true, 0 } } },
     { 0 },
 };
 
 const char *const later_layers[] = {
-    "embedding", "attention", "matmul", "upsample", "roi_align", "concat", "split", "slice", "pad", "transpose",
-    "gain", "meanshift", "standardized", NULL
+    "embedding", "matmul", "upsample", "roi_align", "gain", "meanshift", "standardized", NULL
 };
 
 static const BuiltinLayer *row_named(const BuiltinLayer *rows, const char *name) {
@@ -297,5 +319,7 @@ static const BuiltinLayer *row_named(const BuiltinLayer *rows, const char *name)
 
 const BuiltinLayer *builtin_layer(const char *name) {
     const BuiltinLayer *row = row_named(layers, name);
-    return row ? row : row_named(tensor_functions, name);
+    if (!row)
+        row = row_named(tensor_functions, name);
+    return row ? row : row_named(move_functions, name);
 }

@@ -190,6 +190,8 @@ static const char *nearest_name(Builder *b, const char *name) {
             near_key(name, e->key, &best, &distance);
     for (const BuiltinLayer *l = layers; l->name; l++)
         near_key(name, l->name, &best, &distance);
+    for (const BuiltinLayer *l = move_functions; l->name; l++)
+        near_key(name, l->name, &best, &distance);
     for (const BuiltinLayer *l = tensor_functions; l->name; l++)
         near_key(name, l->name, &best, &distance);
     for (int op = 0; op < EXPR_OP_COUNT; op++)

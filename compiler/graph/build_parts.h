@@ -9,6 +9,7 @@
  *   build_args.c       arguments of built-in layers and of the words of `train`, checked from tables
  *   build_layer.c      built-in layers with weights, windows or randomness
  *   build_tensor.c     built-in functions of tensors and numbers, pointwise operators
+ *   build_move.c       parts of tensors, putting them together, attention
  *   build_init.c       parameters, states, initialisers
  *   build_activation.c formulas
  *   build_place.c      placements and patterns
@@ -238,8 +239,10 @@ typedef enum ArgKind {
     ARG_PADDING,                        /* `same`, a natural number or [h, w] */
     ARG_PROBABILITY,                    /* in [0, 1) */
     ARG_INIT,
+    ARG_AXIS,
     ARG_AXES,                           /* an axis or a list of them */
     ARG_INTEGERS,                       /* an integer or a list of them */
+    ARG_RANGE,                          /* an integer, or from..to: two integers */
     ARG_NUMBERS,                        /* a list of numbers */
     ARG_STRING,
     ARG_LATER                           /* known, not supported yet */
@@ -255,7 +258,7 @@ typedef struct ArgDef {
 } ArgDef;
 
 typedef struct CallArg {
-    bool given, same;
+    bool given, same, single;           /* single: a number, no list */
     double number;
     int64_t integer;
     int64_t pair[2];
@@ -275,21 +278,26 @@ int arg_def_count(const ArgDef *defs);
 /* ---- built-in layers and functions ---- */
 
 typedef struct LayerCall {
-    Node *x;
+    Node *x;                            /* xs[0] */
+    Node *const *xs; int count;         /* all tensors that stand in front */
     const CallArg *arg;
     Span span;
     const char *name;
 } LayerCall;
 
+enum { TENSORS_ANY = 0 };
+
 struct BuiltinLayer {
     const char *name;
     bool instance;                      /* has a tap of its own; else only when labelled */
+    int tensors;                        /* in front of the arguments; TENSORS_ANY: one or more, or lists of them */
     Value (*apply)(Builder *b, const LayerCall *call);
     ArgDef args[ARGS_MAX + 1];
 };
 
-const BuiltinLayer *builtin_layer(const char *name);            /* build_layer.c and build_tensor.c; NULL: none */
+const BuiltinLayer *builtin_layer(const char *name);            /* of the tables below; NULL: none */
 extern const BuiltinLayer tensor_functions[];                   /* ends with a row without name */
+extern const BuiltinLayer move_functions[];
 extern const BuiltinLayer layers[];
 extern const char *const later_layers[];                        /* known, not supported yet; ends with NULL */
 bool scalar_function(const char *name, ExprOp *op);             /* exp, sqrt... */

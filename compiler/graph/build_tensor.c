@@ -376,11 +376,11 @@ static Value apply_reshape(Builder *b, const LayerCall *c) {
 }
 
 const BuiltinLayer tensor_functions[] = {
-    { "mean", false, apply_mean, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
-    { "sum", false, apply_sum, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
-    { "maximum", false, apply_maximum, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
-    { "batch_mean", false, apply_batch_mean, { { 0 } } },
-    { "batch_count", false, apply_batch_count, { { 0 } } },
-    { "reshape", false, apply_reshape, { { "sizes", ARG_INTEGERS, true, 0 }, { "channel", ARG_NATURAL, false, 0 } } },
+    { "mean", false, 1, apply_mean, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
+    { "sum", false, 1, apply_sum, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
+    { "maximum", false, 1, apply_maximum, { { "axis", ARG_AXES, true, 0 }, { "keep", ARG_FLAG, false, 0 } } },
+    { "batch_mean", false, 1, apply_batch_mean, { { 0 } } },
+    { "batch_count", false, 1, apply_batch_count, { { 0 } } },
+    { "reshape", false, 1, apply_reshape, { { "sizes", ARG_INTEGERS, true, 0 }, { "channel", ARG_NATURAL, false, 0 } } },
     { 0 },
 };

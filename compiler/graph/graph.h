@@ -92,6 +92,10 @@ extern const char *const table_text[TABLE_COUNT];     /* "params", "states", .. 
 extern const char *const scalar_text[SCALAR_COUNT];   /* "batch", .. */
 extern const char *const dtype_text[];                /* "f32", "i32", "u8" */
 
+/* A value of the forward pass computed once more for the backward pass (passes/recompute.c): LATE by loop nests of its
+ * own, when the first of its readers wants it; INSIDE, a MAP, by every loop nest that reads it. */
+typedef enum { AGAIN_NOT, AGAIN_LATE, AGAIN_INSIDE } Again;
+
 typedef struct Node Node;
 typedef struct Trace Trace;           /* how an instance was reached, for diagnostics */
 struct Trace { const char *what; Span span; const Trace *outer; const char *layer; };   /* "block basic, called as layer2.0", where, from where, "basic" */
@@ -118,6 +122,7 @@ struct Node {
         uint32_t stream;              /* RANDOM */
         struct { TableId table; int64_t offset; } slab;   /* SLAB: offset in floats */
     } attr;
+    Again again;
     Span span;
     const char *tap;                  /* instance that computes it ("layer2.0.bn1"), never NULL; "" outside of any */
     const Trace *trace;
@@ -164,8 +169,12 @@ Node *graph_scalar(Graph *g, ScalarId id, const Node *like);
 Node *graph_slab(Graph *g, TableId table, int64_t offset, int64_t count, const Node *like);
 Node *graph_map(Graph *g, const Expr *e, Node *const *in, int arity, const Node *like);   /* shape: join of the inputs */
 Node *graph_map_shape(Graph *g, const Expr *e, Node *const *in, int arity, Shape s, int channel, const Node *like);
+/* The same of another type: values are rounded to the nearest integer, ties to even, and lie in the type's range. */
+Node *graph_map_integer(Graph *g, const Expr *e, Node *const *in, int arity, Shape s, int channel, DType type, const Node *like);
 Node *graph_reduce(Graph *g, OpId op, Node *x, unsigned axes, const Node *like);
 Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like);
+/* A convolution by whole numbers: x holds bytes, whose meaning is step (x - zero); weights are rounded per output channel. */
+Node *graph_conv_int8(Graph *g, Node *x, Node *w, Node *zero, Node *step, const Window *win, const Node *like);
 Node *graph_conv_input(Graph *g, Node *dy, Node *w, const Window *win, Shape x, const Node *like);
 Node *graph_conv_weight(Graph *g, Node *x, Node *dy, const Window *win, Shape w, const Node *like);
 Node *graph_pool(Graph *g, OpId op, Node *const *in, const Window *win, Shape result, const Node *like);
@@ -184,6 +193,7 @@ Node *graph_unary(Graph *g, ExprOp op, Node *x, const Node *like);
 void graph_effect(Graph *g, EffectKind kind, TensorDecl *t, Node *value);
 void graph_effect_slab(Graph *g, TableId table, int64_t offset, Node *value);
 void graph_output(Graph *g, const char *name, Node *node);
+Node *graph_copy(Graph *g, const Node *n);           /* another node that computes the same from the same inputs */
 
 /* x as an operand of a MAP over `target`: rank 0 and equal ranks stay; a rank-1 tensor lies along the
  * target's channel axis when it has one; other ranks align at the last axis. NULL when it does not fit. */
@@ -244,6 +254,16 @@ typedef struct {
 
 typedef struct { const char *name; Shape shape; const char *what; Span span; bool replaceable; } Tap;   /* what: "salu", "conv" */
 
+/* What --precision=int8 made of one convolution of `infer`, and why. */
+typedef struct { const char *tap; Span span; bool int8; bool by_range; const char *why; } LayerPrecision;   /* by_range: only its input's range decided */
+
+/* Images that show which values occur. */
+typedef struct {
+    const double *const *tensors;     /* by index, row-major */
+    const double *images; int64_t count, per_image;   /* of input 0 */
+    const char *error;                /* set by the pass: what went wrong, NULL */
+} Calibration;
+
 struct Program {
     Arena *arena;
     ExprPool *exprs;
@@ -256,6 +276,9 @@ struct Program {
     PreStep *pre; int pre_count;      /* of input 0; 0: none declared */
     Recipe recipe;
     int64_t table_size[TABLE_COUNT];  /* floats; passes/tables.c */
+    bool int8;                        /* infer: convolutions of bytes where passes/quantize.c can */
+    Calibration *calibration;         /* for that, NULL: none */
+    LayerPrecision *precision; int precision_count, precision_cap;
     Table *names; int named;          /* program_tensor's index over tensors[0 .. named) */
 };
 

@@ -118,8 +118,10 @@ static void print_node(Writer *out, const Graph *g, const Node *n) {
         writer_printf(out, "%s%%%d", i ? ", " : " ", n->in[i]->id);
     print_attributes(out, g, n);
     print_type(out, n);
-    if (n->tap[0] || n->span.file)
+    if (n->tap[0] || n->span.file || n->again)
         writer_text(out, "  ;");
+    if (n->again)
+        writer_text(out, n->again == AGAIN_LATE ? " again" : " again inside");
     if (n->tap[0])
         writer_printf(out, " %s", n->tap);
     if (n->span.file)

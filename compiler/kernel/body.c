@@ -158,6 +158,7 @@ static void declare_sources(Body *b) {
         if (!read_by_body(g, x))
             continue;
         int buffer = kb_arg(b->k, buffer_name(b, x, "in", i), elem_of(x), false, value_floats(x, b->width), body_buffer_text(b, x));
+        b->k->buffers[buffer].u8 = x->type == TYPE_U8;
         add_source(b, x, buffer);
     }
     for (int m = 0; m < g->map_count; m++)
@@ -174,6 +175,7 @@ static void declare_outputs(Body *b) {
     for (int i = 0; i < g->output_count; i++) {
         Node *y = g->outputs[i];
         b->out_buffer[i] = kb_arg(b->k, arena_printf(b->l->arena, "out%d", i), elem_of(y), true, value_floats(y, b->width), body_buffer_text(b, y));
+        b->k->buffers[b->out_buffer[i]].u8 = y->type == TYPE_U8;
     }
 }
 
@@ -370,12 +372,23 @@ void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, 
     }
 }
 
+/* Element for element where the space is: body_point addresses it by the same index as every other such value. */
+static bool covers_space(const Body *b, const Node *x) {
+    Layout layout = b->blocked ? LAYOUT_BLOCKED : LAYOUT_PLAIN;
+    return shape_equal(&x->shape, &b->g->space) && value_info(x)->layout == layout && (!b->blocked || x->channel == b->axis);
+}
+
+static void point_arg(const Body *b, PlannedCall *c, Node *x) {
+    call_arg_value(c, x);
+    c->args[c->arg_count - 1].point = covers_space(b, x);
+}
+
 void body_args(Body *b, PlannedCall *c) {
     for (int i = 0; i < b->source_count; i++)
         if (b->sources[i].buffer >= 0)
-            call_arg_value(c, b->sources[i].node);
+            point_arg(b, c, b->sources[i].node);
     for (int i = 0; i < b->g->output_count; i++)
-        call_arg_value(c, b->g->outputs[i]);
+        point_arg(b, c, b->g->outputs[i]);
     for (int i = 0; i < b->g->sum_count; i++)
         call_arg_temp(c, b->sum_temp[i]);
 }

@@ -46,8 +46,8 @@ static bool plan_dims(ConvPlan *p) {
     bool fits = true;
     p->dims = p->window->spatial;
     for (int i = 0; i < p->dims; i++) {
-        p->dim[i].in = p->x->shape.dim[2 + i];
-        p->dim[i].out = p->y->shape.dim[2 + i];
+        p->dim[i].in = p->x->shape.dim[p->axis + i];
+        p->dim[i].out = p->y->shape.dim[p->axis + i];
         if (p->backward)
             fits = backward_dim(&p->dim[i], p->window, i) && fits;
         else
@@ -58,21 +58,22 @@ static bool plan_dims(ConvPlan *p) {
 
 /* ---- the data operand ---- */
 
-static int64_t pixels_of(const Node *n) {
+static int64_t pixels_of(const ConvPlan *p, const Node *n) {
     int64_t count = 1;
-    for (int i = 2; i < n->shape.rank; i++)
-        count *= n->shape.dim[i];
+    for (int i = 0; i < p->window->spatial; i++)
+        count *= n->shape.dim[p->axis + i];
     return count;
 }
 
 static bool is_blocked(const Node *n) { return value_info(n)->layout == LAYOUT_BLOCKED; }
 
 static void plan_strides(ConvPlan *p) {
-    int64_t pixels = pixels_of(p->x);
-    bool blocked = is_blocked(p->x);
-    p->x_pixel = blocked ? p->width : 1;
-    p->x_lane = blocked ? 1 : pixels;
-    p->x_unit = blocked ? pixels * p->width : pixels;
+    int64_t pixels = pixels_of(p, p->x);
+    bool blocked = is_blocked(p->x), last = p->window->channel_last;
+    int64_t lanes = p->int8 ? p->width / 4 : p->width;
+    p->x_pixel = blocked ? lanes : last ? p->in_channels : 1;
+    p->x_lane = blocked || last ? 1 : pixels;
+    p->x_unit = blocked ? pixels * lanes : p->x_lane;
     p->x_image = blocked ? ceil_div(p->in_channels, p->width) * p->x_unit : p->in_channels * pixels;
     int64_t stride = p->x_pixel;
     for (int i = p->dims - 1; i >= 0; i--) {
@@ -119,6 +120,8 @@ static void plan_inputs(ConvPlan *p, int slots) {
         p->blocks = plain ? p->in_channels : ceil_div(p->in_channels, p->width);
     }
     p->lanes = plain ? p->blocks : min64(p->in_channels, p->width);
+    if (p->int8)
+        p->lanes = ceil_div(p->lanes, 4);
     if (plain)
         p->blocks = 1;
     if (p->depthwise) {
@@ -328,7 +331,7 @@ static double total_flops(const ConvPlan *p) {
     double taps = 1;
     for (int i = 0; i < p->window->spatial; i++)
         taps *= (double)p->window->kernel[i];
-    double pixels = (double)pixels_of(p->backward ? p->x : p->y);
+    double pixels = (double)pixels_of(p, p->backward ? p->x : p->y);
     return 2 * (double)p->images * pixels * (double)p->out_channels * (double)p->group_in * taps;
 }
 
@@ -369,10 +372,12 @@ static bool is_long_body(const Group *g) {
 
 ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
-    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
-    assert(!is_blocked(p.x) || p.x->channel == 1);
-    int64_t in = p.x->shape.dim[1], out = a->shape.dim[1];
+    int channel = window_channel(p.window);
+    assert(!is_blocked(p.x) || p.x->channel == channel);
+    p.axis = p.window->channel_last ? 1 : 2;
+    int64_t in = p.x->shape.dim[channel], out = a->shape.dim[channel];
     assert(a->shape.batched && "a convolution over something without a batch");
     p.images = a->shape.dim[0];
     p.in_channels = in;
@@ -398,11 +403,11 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
 void conv_plan_print(Writer *out, const ConvPlan *p) {
     static const char *const form[] = { "tiled", "images", "points" };
     writer_printf(out, "%s%s %lld->%lld: %s (%s), tile %d x %d pixels", p->depthwise ? "depthwise " : "",
-                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels,
+                  op_info[p->y->op].text, (long long)p->in_channels, (long long)p->out_channels,
                   form[p->form], p->why, p->slots * p->width, p->pixels);
     if (p->merged > 1)
         writer_printf(out, ", %lld rows joined", (long long)p->merged);
-    writer_printf(out, ", %lld input blocks of %lld, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
-                  (long long)p->blocks, (long long)p->lanes, (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
+    writer_printf(out, ", %lld input blocks of %lld%s, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
+                  (long long)p->blocks, (long long)p->lanes, p->int8 ? " words" : "", (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
                   (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "");
 }

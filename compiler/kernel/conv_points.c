@@ -18,7 +18,7 @@ static Index open_taps(ConvNest *c, const Index *at, Index *tap, int *opened) {
         if (p->backward) {
             /* made non-negative by a multiple of s: both rest and quotient are then those of the mathematicians */
             int64_t lift = (win->kernel[i] * dil / s + 1) * s;
-            Index sum = index_plus(index_add(at[2 + i], index_scale(tap[i], -dil)), pad + lift);
+            Index sum = index_plus(index_add(at[p->axis + i], index_scale(tap[i], -dil)), pad + lift);
             if (s > 1) {
                 Index rest = index_var(kb_index(c->k, "rest", INDEX_MOD, sum, index_const(s)));
                 kb_if(c->k, rest, index_const(1));
@@ -27,7 +27,7 @@ static Index open_taps(ConvNest *c, const Index *at, Index *tap, int *opened) {
             }
             in = index_plus(sum, -lift / s);
         } else {
-            in = index_plus(index_add(index_scale(at[2 + i], s), index_scale(tap[i], dil)), -pad);
+            in = index_plus(index_add(index_scale(at[p->axis + i], s), index_scale(tap[i], dil)), -pad);
         }
         kb_if(c->k, index_const(-1), in);
         kb_if(c->k, in, index_const(p->dim[i].in));
@@ -76,8 +76,8 @@ void conv_points(ConvNest *c, Index row_begin, Index row_end) {
             begin = row_begin;
             end = index_var(kb_index(c->k, "rows", INDEX_MIN, row_end, end));
         }
-        at[2 + i] = index_var(kb_loop(c->k, i == p->dims - 1 ? "col" : "row", begin, end, 1));
-        element = index_add(index_scale(element, p->dim[i].out), at[2 + i]);
+        at[p->axis + i] = index_var(kb_loop(c->k, i == p->dims - 1 ? "col" : "row", begin, end, 1));
+        element = index_add(index_scale(element, p->dim[i].out), at[p->axis + i]);
     }
     conv_zero(c, 1);
     sum_point(c, at);

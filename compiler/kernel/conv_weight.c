@@ -20,6 +20,7 @@ typedef struct {
     const Window *win;
     int width, slots, lanes;               /* V; P input channels per register tile */
     bool depthwise, x_blocked, dy_blocked;
+    int64_t x_pixel, x_lane;               /* steps in x from one pixel, from one channel of a unit to the next */
     int dims;
     int64_t in[MAX_SPATIAL], out[MAX_SPATIAL];
     int64_t x_pixels, dy_pixels, taps;
@@ -102,23 +103,25 @@ static int64_t row_pixels(const Weight *s) {
 
 static void plan(Weight *s) {
     s->images = s->x->shape.dim[0];
-    s->in_channels = s->x->shape.dim[1];
-    s->out_channels = s->dy->shape.dim[1];
+    s->in_channels = s->x->shape.dim[window_channel(s->win)];
+    s->out_channels = s->dy->shape.dim[window_channel(s->win)];
     s->group_in = s->in_channels / s->win->groups;
     s->group_out = s->out_channels / s->win->groups;
     s->x_blocked = value_info(s->x)->layout == LAYOUT_BLOCKED;
-    assert(!s->x_blocked || s->x->channel == 1);
+    assert(!s->x_blocked || s->x->channel == window_channel(s->win));
     s->dy_blocked = value_info(s->dy)->layout == LAYOUT_BLOCKED;
     s->depthwise = s->group_in == 1 && s->group_out == 1 && s->in_channels > 1 && s->x_blocked && s->dy_blocked;
     s->dims = s->win->spatial;
     s->x_pixels = s->dy_pixels = s->taps = 1;
     for (int i = 0; i < s->dims; i++) {
-        s->in[i] = s->x->shape.dim[2 + i];
-        s->out[i] = s->dy->shape.dim[2 + i];
+        s->in[i] = window_sizes(s->win, &s->x->shape)[i];
+        s->out[i] = window_sizes(s->win, &s->dy->shape)[i];
         s->x_pixels *= s->in[i];
         s->dy_pixels *= s->out[i];
         s->taps *= s->win->kernel[i];
     }
+    s->x_pixel = s->x_blocked ? s->width : s->win->channel_last ? s->in_channels : 1;
+    s->x_lane = s->x_blocked || s->win->channel_last ? 1 : s->x_pixels;
     plan_tile(s);
     if (s->depthwise) {
         s->units = s->unit_step = s->unit_panels = 1;
@@ -136,10 +139,9 @@ static void plan(Weight *s) {
 
 static Index x_index(const Weight *s, Index image, Index pixel, Index lane) {
     int64_t planes = s->x_blocked ? ceil_div(s->in_channels, s->width) * s->width : s->in_channels;
-    Index at = index_add(index_scale(image, planes * s->x_pixels), index_scale(s->unit, s->unit_lanes * s->x_pixels));
-    if (s->x_blocked)                          /* one unit: fewer lanes than the block that holds them */
-        return index_add(index_add(at, index_scale(pixel, s->width)), lane);
-    return index_add(index_add(at, pixel), index_scale(lane, s->x_pixels));
+    int64_t unit = s->unit_lanes * (s->x_blocked ? s->x_pixels : s->x_lane);   /* one of fewer lanes than a block stands alone */
+    Index at = index_add(index_scale(image, planes * s->x_pixels), index_scale(s->unit, unit));
+    return index_add(index_add(at, index_scale(pixel, s->x_pixel)), index_scale(lane, s->x_lane));
 }
 
 static Reg load_dy(Weight *s, Index image, Index pixel, int slot) {
@@ -149,8 +151,13 @@ static Reg load_dy(Weight *s, Index image, Index pixel, int slot) {
         at = index_add(index_add(at, index_scale(block, s->dy_pixels)), pixel);
         return kb_load(s->k, ACCESS_VECTOR, s->dyb, index_scale(at, s->width));
     }
-    Index at = index_add(index_scale(image, s->out_channels * s->dy_pixels), index_scale(block, s->width * s->dy_pixels));
+    Index at = index_scale(image, s->out_channels * s->dy_pixels);
     Index lanes = index_plus(index_scale(block, -s->width), s->out_channels);
+    if (s->win->channel_last) {
+        at = index_add(at, index_add(index_scale(pixel, s->out_channels), index_scale(block, s->width)));
+        return kb_load_lanes(s->k, ACCESS_MASKED, s->dyb, at, lanes, 1);
+    }
+    at = index_add(at, index_scale(block, s->width * s->dy_pixels));
     return kb_load_lanes(s->k, ACCESS_STRIDED, s->dyb, index_add(at, pixel), lanes, s->dy_pixels);
 }
 
@@ -196,7 +203,7 @@ static void multiply(Weight *s, Index image, Index x_pixel, Index dy_pixel, Inde
         dy[v] = load_dy(s, image, dy_pixel, v);
     int at = kb_index(k, "xi", INDEX_AFFINE, x_index(s, image, x_pixel, lane), zero());
     for (int p = 0; p < s->lanes; p++) {
-        Index from = index_plus(index_var(at), p * (s->x_blocked ? 1 : s->x_pixels));
+        Index from = index_plus(index_var(at), p * s->x_lane);
         Reg x = kb_load(k, s->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT, s->xb, from);
         for (int v = 0; v < s->slots; v++)
             kb_set(k, s->acc[v][p], KOP_FMA, x, dy[v], s->acc[v][p]);

@@ -4,7 +4,11 @@
  * A MAP joins the youngest group that computes one of its inputs over the same space, unless another of its
  * inputs waits for that very group; failing that, a pass that reads the same operand. Sums over everything but
  * the channels, or over everything, are added up on the way by the group of their operand. Everything else
- * starts a group of its own. */
+ * starts a group of its own.
+ *
+ * A value that is computed again INSIDE has no place of its own: every group whose MAPs read it gets a copy. Where a
+ * reader needs all of it in memory, the youngest group of the backward pass that computes or reads most of it anyway
+ * stores it; such readers wait until no other node can be placed. */
 #include "kernel/group.h"
 #include "kernel/module.h"
 
@@ -74,16 +78,25 @@ static void materialise_leaves(Fuse *f) {
 
 /* ---- layouts ---- */
 
-/* Whether blocked x, read as the reshaped n, is the same memory: [N, C, 1, 1] and [N, C]. */
+/* Elements of an image before its channel axis (behind: after it). */
+static int64_t positions(const Node *n, bool behind) {
+    int64_t count = 1;
+    for (int i = behind ? n->channel + 1 : 1; i < (behind ? n->shape.rank : n->channel); i++)
+        count *= n->shape.dim[i];
+    return count;
+}
+
+/* Whether blocked x, read as the reshaped n, is the same memory: the channels are the same, and what is
+ * counted before and behind them. [N, C, 1, 1] is [N, C], [N, C, 8, 8] is [N, C, 64]. */
 static bool same_blocks(const Node *x, const Node *n) {
-    if (x->channel != 1 || n->channel != 1 || x->shape.dim[1] != n->shape.dim[1])
-        return false;
-    return shape_count(&x->shape) == x->shape.dim[0] * x->shape.dim[1];
+    return layout_wants_blocks(n) && x->shape.dim[x->channel] == n->shape.dim[n->channel] &&
+           positions(x, false) == positions(n, false) && positions(x, true) == positions(n, true);
 }
 
 /* Whether blocked x is laid out as if it were plain. */
 static bool blocks_are_plain(const Node *x, int width) {
-    return x->shape.rank == 2 && x->shape.dim[1] % width == 0;
+    int64_t channels = x->shape.dim[x->channel];
+    return channels % width == 0 && positions(x, true) == 1 && (channels == width || positions(x, false) == 1);
 }
 
 static void layout_reshape(Node *n, int width) {
@@ -97,12 +110,47 @@ static void layout_reshape(Node *n, int width) {
     }
 }
 
-/* A MAP reads blocked operands in a blocked space over the same channels only; others are copied to plain. */
+/* Whether the axes of x longer than 1, but for those of `but`, keep their order in the transposed n. */
+static bool same_order(const Node *x, const Node *n, int but) {
+    int last = -1;
+    for (int i = 0; i < n->shape.rank; i++) {
+        int from = n->attr.perm[i];
+        if (from == but || x->shape.dim[from] == 1)
+            continue;
+        if (from < last)
+            return false;
+        last = from;
+    }
+    return true;
+}
+
+/* Blocked channels may go anywhere: their place in memory stays. */
+static void layout_transpose(Node *n) {
+    Node *x = n->in[0];
+    ValueInfo *v = value_info(n);
+    bool blocked = value_info(x)->layout == LAYOUT_BLOCKED;
+    bool follows = blocked && layout_wants_blocks(n) && n->attr.perm[n->channel] == x->channel;
+    if ((blocked && !follows) || !same_order(x, n, blocked ? x->channel : -1))
+        return;
+    v->layout = value_info(x)->layout;
+    v->alias = x;
+}
+
+/* Whether n's schedule reads a blocked x as it is. */
+static bool reads_blocks(const Node *n, const Node *x) {
+    switch (op_info[n->op].class) {
+    case CLASS_MAP: return layout_wants_blocks(n) && n->channel == x->channel;
+    case CLASS_CONTRACT: return x->channel == (is_attention(n) ? 2 : window_channel(&n->attr.window));
+    case CLASS_POOL: return x->channel == 1;
+    default: return true;
+    }
+}
+
+/* Blocked operands that n does not read as they are, such as over other channels than its own, are copied to plain. */
 static void conform_operands(Fuse *f, Node *n) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
-        bool same = layout_wants_blocks(n) && n->channel == x->channel;
-        if (value_info(x)->layout == LAYOUT_PLAIN || same)
+        if (value_info(x)->layout == LAYOUT_PLAIN || reads_blocks(n, x))
             continue;
         Node *plain = graph_reshape(f->graph, x, x->shape, -1, x);
         graph_move_before(f->graph, plain, n);
@@ -112,17 +160,42 @@ static void conform_operands(Fuse *f, Node *n) {
     }
 }
 
+/* For every node whether something else than attention reads it. */
+static bool *find_other_readers(const Fuse *f) {
+    const Graph *g = f->graph;
+    bool *other = NEW_ARRAY(f->arena, bool, g->next_id);
+    for (const Node *n = g->first; n; n = n->next)
+        for (int i = 0; i < n->arity; i++)
+            other[n->in[i]->id] |= !is_attention(n);
+    for (int i = 0; i < g->output_count; i++)
+        other[g->outputs[i].node->id] = true;
+    for (int i = 0; i < g->effect_count; i++)
+        other[g->effects[i].value->id] = true;
+    return other;
+}
+
+/* Attention reads some channels of a blocked value where they are. */
+static bool is_read_in_place(const Node *n) {
+    return n->op == OP_SLICE && n->attr.part.axis == n->channel && value_info(n->in[0])->layout == LAYOUT_BLOCKED &&
+           n->in[0]->channel == n->channel && layout_wants_blocks(n);
+}
+
 static void assign_layouts(Fuse *f) {
+    const bool *other = find_other_readers(f);
+    int known = f->graph->next_id;
     for (Node *n = f->graph->first; n; n = n->next) {
         n->note = NEW(f->arena, ValueInfo);
-        if (n->op == OP_MAP)
-            conform_operands(f, n);
-        if (op_info[n->op].class == CLASS_LEAF || n->op == OP_TRANSPOSE)
+        conform_operands(f, n);
+        if (op_info[n->op].class == CLASS_LEAF)
             continue;
         if (n->op == OP_RESHAPE)
             layout_reshape(n, f->target->width);
+        else if (n->op == OP_TRANSPOSE)
+            layout_transpose(n);
         else if (layout_wants_blocks(n))
             value_info(n)->layout = LAYOUT_BLOCKED;
+        if (n->id < known && !other[n->id] && is_read_in_place(n))
+            value_info(n)->alias = n->in[0];
     }
 }
 
@@ -239,7 +312,7 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
 }
 
 bool is_linear(const Node *n) {
-    return op_info[n->op].class == CLASS_CONTRACT && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
+    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */
@@ -248,7 +321,7 @@ static bool takes_maps(const Fuse *f, const Node *anchor) {
         return true;
     if (f->blas && is_linear(anchor))
         return false;
-    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
+    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_CONV_INT8 || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
 static bool same_space(const Group *g, const Node *n) {
@@ -258,21 +331,24 @@ static bool same_space(const Group *g, const Node *n) {
     return blocked == layout_wants_blocks(n) && (!blocked || g->channel == n->channel);
 }
 
+/* Computed again by whoever reads it: the value itself, not one of its copies. */
+static bool is_inside(const Node *n) { return n->again == AGAIN_INSIDE && !value_info(n)->copy_of; }
+
 static bool waits_for(const Fuse *f, const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         const Group *m = maker(n->in[i]);
-        if (m && m != g && set_has(f->before[m->id], g->id))
+        if (is_inside(n->in[i]) ? waits_for(f, n->in[i], g) : m && m != g && set_has(f->before[m->id], g->id))
             return true;
     }
     return false;
 }
 
-/* A member is read by members as a register: it must be the node itself, not a reshaped view of it. */
+/* A member is read by members as a register: it must be the node itself, not a reshaped view of it, and not rounded. */
 static bool reads_view(const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
         bool own = !value_info(x)->alias && shape_equal(&x->shape, &g->space);
-        if (maker(x) == g && (!own || x->op == OP_SUM))
+        if (maker(x) == g && (!own || x->op == OP_SUM || x->type != TYPE_F32))
             return true;
     }
     return false;
@@ -282,7 +358,7 @@ static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
     for (int i = 0; i < n->arity; i++) {
         Group *g = maker(n->in[i]);
-        if (!g || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
+        if (!g || is_inside(n->in[i]) || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
             continue;
         if (!waits_for(f, n, g) && !reads_view(n, g))
             best = g;
@@ -311,12 +387,47 @@ static Group *group_beside(const Fuse *f, const Node *n) {
     return NULL;
 }
 
+static Node *copy_in(const Group *g, const Node *x) {
+    for (int i = 0; i < g->map_count; i++)
+        if (value_info(g->maps[i])->copy_of == x)
+            return g->maps[i];
+    return NULL;
+}
+
+/* The member of g that computes x, which is a value of the kind INSIDE. */
+static Node *copy_into(Fuse *f, Group *g, Node *x) {
+    Node *copy = copy_in(g, x);
+    if (copy)
+        return copy;
+    copy = graph_copy(f->graph, x);
+    graph_move_before(f->graph, copy, x->next);
+    ValueInfo *v = copy->note = NEW(f->arena, ValueInfo);
+    *v = (ValueInfo){.layout = value_info(x)->layout, .copy_of = x, .group = g};
+    for (int i = 0; i < copy->arity; i++)
+        if (is_inside(copy->in[i]))
+            copy->in[i] = copy_into(f, g, copy->in[i]);
+    push_node(f, &g->maps, &g->map_count, copy);
+    depend_on_inputs(f, copy, g);
+    return copy;
+}
+
+/* Whether n, when it is placed, gets a copy of its operand i. */
+static bool takes_inside(const Node *n, int i) {
+    const Node *x = n->in[i];
+    bool blocked = layout_wants_blocks(n);
+    return is_inside(x) && n->op == OP_MAP && shape_equal(&x->shape, &n->shape) && blocked == layout_wants_blocks(x) &&
+           (!blocked || x->channel == n->channel);
+}
+
 static void place_map(Fuse *f, Node *n) {
     Group *g = group_to_join(f, n);
     if (!g)
         g = group_beside(f, n);
     if (!g)
         g = new_group(f, NULL, &n->shape, n->channel);
+    for (int i = 0; i < n->arity; i++)
+        if (takes_inside(n, i))
+            n->in[i] = copy_into(f, g, n->in[i]);
     push_node(f, &g->maps, &g->map_count, n);
     value_info(n)->group = g;
     depend_on_inputs(f, n, g);
@@ -345,8 +456,6 @@ static void place_sum(Fuse *f, Node *n) {
 }
 
 static void place_node(Fuse *f, Node *n) {
-    if (op_info[n->op].class == CLASS_LEAF || value_info(n)->alias)
-        return;
     if (n->op == OP_MAP) {
         place_map(f, n);
     } else if (is_side_sum(n)) {
@@ -356,6 +465,121 @@ static void place_node(Fuse *f, Node *n) {
         value_info(n)->group = g;
         depend_on_inputs(f, n, g);
     }
+}
+
+static bool is_placed(const Node *n) {
+    const ValueInfo *v = value_info(n);
+    return op_info[n->op].class == CLASS_LEAF || v->alias || v->group || is_inside(n);
+}
+
+static bool is_ready(Node *n, bool but_for_inside);
+
+/* Whether operand i can be read: it has a place, or n gets a copy of it. */
+static bool has_operand(Node *n, int i, bool but_for_inside) {
+    Node *base = resolve(n->in[i]);
+    if (takes_inside(n, i))
+        return is_ready(n->in[i], but_for_inside);
+    return is_inside(base) ? but_for_inside && is_ready(base, true) : is_placed(base);
+}
+
+static bool is_ready(Node *n, bool but_for_inside) {
+    for (int i = 0; i < n->arity; i++)
+        if (!has_operand(n, i, but_for_inside))
+            return false;
+    return true;
+}
+
+/* ---- values computed again that somebody needs in memory ---- */
+
+static bool is_read_later(const Fuse *f, const Node *x) {
+    for (const Node *n = f->graph->first; n; n = n->next)
+        for (int i = 0; i < n->arity && !is_placed(n); i++)
+            if (resolve(n->in[i]) == x)
+                return true;
+    return false;
+}
+
+/* A node that waits for nothing but such values; one that others wait for goes first. */
+static Node *waiting_node(const Fuse *f) {
+    Node *last = NULL;
+    for (Node *n = f->graph->first; n; n = n->next) {
+        if (is_placed(n) || !is_ready(n, true))
+            continue;
+        if (is_read_later(f, n))
+            return n;
+        last = last ? last : n;
+    }
+    assert(last && "nodes wait for each other");
+    return last;
+}
+
+static bool is_backward(const Group *g) {
+    const Node *n = g->anchor ? g->anchor : g->map_count ? g->maps[g->map_count - 1] : g->sums[0];
+    return !value_info(n)->forward && n->again != AGAIN_LATE;
+}
+
+/* How much of x this group computes or reads anyway. */
+static int share_of(const Group *g, const Node *x) {
+    if (copy_in(g, x))
+        return 1 + x->arity;
+    int share = 0;
+    for (int i = 0; i < x->arity; i++)
+        share += copy_in(g, x->in[i]) || (shape_equal(&x->in[i]->shape, &x->shape) && group_reads(g, x->in[i]));
+    return share;
+}
+
+static Group *host_of(Fuse *f, const Node *x) {
+    Group *best = NULL;
+    int most = 0;
+    for (int k = f->count - 1; k >= 0; k--) {
+        Group *g = f->groups[k];
+        if (!is_backward(g) || !takes_maps(f, g->anchor) || !same_space(g, x) || waits_for(f, x, g) || reads_view(x, g))
+            continue;
+        if (share_of(g, x) > most) {
+            most = share_of(g, x);
+            best = g;
+        }
+    }
+    return best ? best : new_group(f, NULL, &x->shape, x->channel);
+}
+
+static void store_operands(Fuse *f, Node *n) {
+    for (int i = 0; i < n->arity; i++) {
+        Node *x = resolve(n->in[i]);
+        if (is_inside(x) && !takes_inside(n, i))
+            value_info(x)->alias = copy_into(f, host_of(f, x), x);
+    }
+}
+
+static void place_nodes(Fuse *f) {
+    for (bool all = false; !all;) {
+        bool any = false;
+        all = true;
+        for (Node *n = f->graph->first; n; n = n->next) {
+            if (is_placed(n))
+                continue;
+            if (is_ready(n, false)) {
+                place_node(f, n);
+                any = true;
+            } else {
+                all = false;
+            }
+        }
+        if (!all && !any)
+            store_operands(f, waiting_node(f));
+    }
+}
+
+static void find_forward(Fuse *f) {
+    Graph *g = f->graph;
+    for (int i = 0; i < g->output_count; i++)
+        value_info(g->outputs[i].node)->forward = true;
+    for (int i = 0; i < g->effect_count; i++)
+        if (g->effects[i].kind != EFFECT_GRADIENT)
+            value_info(g->effects[i].value)->forward = true;
+    for (Node *n = g->last; n; n = n->prev)
+        for (int i = 0; i < n->arity && value_info(n)->forward; i++)
+            value_info(n->in[i])->forward = true;
 }
 
 /* ---- effects overwrite what others read ---- */
@@ -487,21 +711,60 @@ static void mark_prepare(Fuse *f, Group *const *sorted) {
     }
 }
 
-/* Groups in an order that `before` allows; among the free ones the oldest first. */
+/* ---- the order ---- */
+
+typedef struct { Fuse *f; bool *done, *sink, *late; } Sorting;
+
+/* Whether nothing that must run before group i is still to come; but_late: but for groups computed again. */
+static bool is_free(const Sorting *s, int i, bool but_late) {
+    for (int b = 0; b < s->f->count; b++)
+        if (set_has(s->f->before[i], b) && !s->done[b] && !(but_late && s->late[b]))
+            return false;
+    return true;
+}
+
+static int oldest_free(const Sorting *s, const bool *of, bool is, bool but_late) {
+    for (int i = 0; i < s->f->count; i++)
+        if (!s->done[i] && of[i] == is && is_free(s, i, but_late))
+            return i;
+    return -1;
+}
+
+/* What runs next: a group that only gives something away, so that what it reads is done with; else the oldest that is
+ * no forward value's second time; else the oldest that such a group waits for. */
+static int next_group(const Sorting *s) {
+    int pick = oldest_free(s, s->sink, true, false);
+    if (pick < 0)
+        pick = oldest_free(s, s->late, false, true);
+    for (int i = 0; pick >= 0 && !is_free(s, pick, false); i++)
+        if (!s->done[i] && set_has(s->f->before[pick], i) && is_free(s, i, false))
+            pick = i;
+    return pick >= 0 ? pick : oldest_free(s, s->late, true, false);
+}
+
+static bool gives_away(const Fuse *f, const Group *g) {
+    for (int i = 0; i < f->count; i++)
+        if (set_has(f->before[i], g->id))
+            return false;
+    return true;
+}
+
+static bool is_late(const Group *g) {
+    return g->anchor ? g->anchor->again == AGAIN_LATE : g->map_count && g->maps[0]->again == AGAIN_LATE;
+}
+
+/* Groups in an order that `before` allows. */
 static Group **sort_groups(Fuse *f) {
     Group **sorted = NEW_ARRAY(f->arena, Group *, f->count + 1);
-    bool *done = NEW_ARRAY(f->arena, bool, f->count + 1);
+    Sorting s = {f, NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1)};
+    for (int i = 0; i < f->count; i++) {
+        s.sink[i] = f->graph == f->graph->program->step && gives_away(f, f->groups[i]);
+        s.late[i] = is_late(f->groups[i]);
+    }
     for (int at = 0; at < f->count; at++) {
-        int pick = -1;
-        for (int i = 0; i < f->count && pick < 0; i++) {
-            bool free = !done[i];
-            for (int b = 0; b < f->count && free; b++)
-                free = done[b] || !set_has(f->before[i], b);
-            if (free)
-                pick = i;
-        }
+        int pick = next_group(&s);
         assert(pick >= 0 && "groups wait for each other");
-        done[pick] = true;
+        s.done[pick] = true;
         sorted[at] = f->groups[pick];
     }
     for (int i = 0; i < f->count; i++)
@@ -514,8 +777,8 @@ Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas) {
     materialise_leaves(&f);
     assign_layouts(&f);
     claim_places(&f);
-    for (Node *n = g->first; n; n = n->next)
-        place_node(&f, n);
+    find_forward(&f);
+    place_nodes(&f);
     place_effects(&f);
     connect(&f);
     Grouping *result = NEW(a, Grouping);

@@ -20,11 +20,14 @@ typedef struct Group Group;
 typedef struct {
     Group *group;              /* that computes it; NULL for leaves and aliases */
     Layout layout;
-    Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded): NULL: its own */
+    Node *alias;               /* the value lives in this other node's memory (reshape of plain, FILL folded; slice of
+                                  channels that attention alone reads: a part of it). NULL: its own */
     bool materialised;
     bool placed;               /* space and offset are known: a leaf, an output, an effect, or planned */
     int space; int64_t offset; /* its place, bytes */
     int life;                  /* its row while planning; 0: none yet */
+    bool forward;              /* outputs or states depend on it */
+    const Node *copy_of;       /* the AGAIN_INSIDE value that this member of a group computes; NULL: none */
 } ValueInfo;
 static inline ValueInfo *value_info(const Node *n) { return n->note; }
 
@@ -45,11 +48,13 @@ struct Group {
 typedef struct Grouping Grouping;
 struct Grouping { Graph *graph; Group **groups; int count; Arena *arena; const Target *target; };
 /* blas: linear layers are products of the BLAS, behind which nothing fuses. */
+static inline bool is_attention(const Node *n) { return n->op >= OP_ATTENTION && n->op <= OP_ATTENTION_V; }
 bool is_linear(const Node *n);                               /* CONV, CONV_INPUT or CONV_WEIGHT without spatial dimensions and groups */
 Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas);   /* assigns groups and layouts; groups in executable order */
 void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */
 void grouping_verify(const Grouping *g);
 int64_t value_floats(const Node *n, int width);              /* memory of a value in its layout, elements */
+int64_t value_size(const Node *n, int width);
 
 /* Feature maps (batched, more than one channel) are blocked where this says so. */
 bool layout_wants_blocks(const Node *n);

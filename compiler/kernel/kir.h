@@ -19,10 +19,11 @@
 
 typedef enum { MATH_FAST, MATH_STRICT } MathMode;
 typedef struct {
-    const char *name;          /* "portable", "fma128", "avx2", "avx512" */
+    const char *name;          /* "portable", "fma128", "avx2", "avx512", "avx512vnni" */
     int width;                 /* W: floats of a vector, 4, 8 or 16 */
     int registers;             /* vector registers */
     bool fma;
+    bool dot4;                 /* one instruction does DOT4 */
     unsigned cpu;              /* SALUN_CPU_ bits, the same numbers as in salun.h */
     int64_t l1, l2;            /* bytes of cache to plan for */
 } Target;

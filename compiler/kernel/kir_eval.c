@@ -121,6 +121,12 @@ static int32_t shift_arithmetic(int32_t x, int32_t by) {
     return (int32_t)(x < 0 && by ? u | ~(0xffffffffu >> by) : u);
 }
 
+static uint32_t dot4(uint32_t x, uint32_t y, uint32_t sum) {
+    for (int k = 0; k < 32; k += 8)
+        sum += (x >> k & 0xff) * (uint32_t)(int32_t)(int8_t)(y >> k & 0xff);
+    return sum;
+}
+
 static Lane integer_lane(KOp op, Lane x, Lane y) {
     switch (op) {
     case KOP_ILT: return (Lane){ .m = x.i < y.i };
@@ -163,6 +169,7 @@ static Lane float_lane(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
     case KOP_FLE: return (Lane){ .m = x.f <= y.f };
     case KOP_FEQ: return (Lane){ .m = x.f == y.f };
     case KOP_ROUND: return (Lane){ .i = rounded(x.f) };
+    case KOP_DOT4: return (Lane){ .u = dot4(x.u, y.u, z.u) };
     default: return integer_lane(op, x, y);
     }
 }

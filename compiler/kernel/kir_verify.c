@@ -120,7 +120,7 @@ static Elem argument_type(const Verifier *v, const Stm *s) {
     case KOP_MOVE: case KOP_SPLAT: case KOP_SELECT: return v->k->regs[s->dst].elem;
     case KOP_ILT: case KOP_IEQ: case KOP_I2F: case KOP_FLOAT:
     case KOP_IADD: case KOP_ISUB: case KOP_IMUL: case KOP_IMULHI: case KOP_IAND: case KOP_IOR: case KOP_IXOR:
-    case KOP_ISHL: case KOP_ISHR: case KOP_ISAR: return ELEM_I32;
+    case KOP_ISHL: case KOP_ISHR: case KOP_ISAR: case KOP_DOT4: return ELEM_I32;
     case KOP_MAND: case KOP_MOR: case KOP_MNOT: return ELEM_MASK;
     default: return ELEM_F32;
     }

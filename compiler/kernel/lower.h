@@ -8,7 +8,9 @@
  *     body_point(b, slot, at, block, acc);     for each vector: maps, stores; acc is the anchor's value or NO_REG
  *     body_finish(b, ...);                     at the end of the task: partial side sums
  *     body_args(b, call); body_sums(b);        behind lower_call: the arguments, then the calls that add partials up
- * A slot is one channel block of a register tile. */
+ * A slot is one channel block of a register tile. A schedule calls body_point once for every vector of the space, in
+ * exactly one task: side sums are right for that, and so a result may lie where an operand lies that only the body
+ * reads. It is read before it is written, and by nobody else. */
 #ifndef SALUN_KERNEL_LOWER_H
 #define SALUN_KERNEL_LOWER_H
 
@@ -16,7 +18,10 @@
 #include "kernel/module.h"
 
 /* A kernel call before places are known: arguments are values or temporaries. */
-typedef struct { Node *value; int temp; } ArgRef;            /* value != NULL, or temporary number */
+typedef struct {
+    Node *value; int temp;                                   /* value != NULL, or temporary number */
+    bool point;                                              /* touched by a body alone, each element once (see body_args) */
+} ArgRef;
 typedef struct {
     Kernel *kernel;
     ArgRef *args; int arg_count, arg_cap;
@@ -57,7 +62,9 @@ Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image);
 
 typedef struct Body Body;
 Body *body_new(Lower *l, Kernel *k, const Group *g, int slots);
-void body_args(Body *b, PlannedCall *c);                     /* binds the buffers that body_new declared, in their order */
+/* Binds the buffers that body_new declared, in their order. Full operands and results in the layout of the space are
+ * marked as `point`: the plan may let one take the other's place. */
+void body_args(Body *b, PlannedCall *c);
 void body_start(Body *b);
 void body_channels(Body *b, int slot, Index block);
 void body_point(Body *b, int slot, const Index *at, Index block, Reg acc);
@@ -71,12 +78,16 @@ bool body_flat(const Group *g);
 
 /* schedules, one file each */
 void lower_conv(Lower *l, const Group *g);                   /* CONV and CONV_INPUT */
+void lower_conv_int8(Lower *l, const Group *g);              /* CONV_INT8 */
 void lower_conv_weight(Lower *l, const Group *g);
 void lower_product(Lower *l, const Group *g);                /* linear layers by the BLAS */
 void lower_map(Lower *l, const Group *g);
 void lower_reduce(Lower *l, const Group *g);
+void lower_attention(Lower *l, const Group *g);
+void lower_attention_gradients(Lower *l, const Group *g);
 void lower_pool(Lower *l, const Group *g);
-void lower_move(Lower *l, const Group *g);
+void lower_move(Lower *l, const Group *g);                   /* RESHAPE and TRANSPOSE */
+void lower_part(Lower *l, const Group *g);                   /* SLICE, PAD, CONCAT */
 void lower_random(Lower *l, const Group *g);
 
 /* plan.c: a place for every value and temporary of the entry being lowered, in one block by the calls that
@@ -88,4 +99,6 @@ void lower_plan(Lower *l);
  * 2^-23 to |x| = 10^4; POW 2 + |y log x|).
  * y: POW only. */
 Reg math_op(Kernel *k, ExprOp op, Reg x, Reg y);
+/* 2^x for x <= 0 to 2 units in the last place; x below -125 counts as -125. */
+Reg math_exp2_nonpositive(Kernel *k, Reg x);
 #endif

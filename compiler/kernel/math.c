@@ -68,6 +68,18 @@ static Reg emit_exp(M m, Reg input) {
     return pick(m, bin(m, KOP_FEQ, input, input), result, input);
 }
 
+/* (2^r - 1) / r for |r| <= 1/2 */
+static const float exp2_poly[] = {6.931471825e-01f, 2.402264774e-01f, 5.550332367e-02f, 9.618437849e-03f, 1.339887502e-03f, 1.535335759e-04f};
+
+/* x = n + r is exact. n is added to the exponent, which stays above that of 2^-127. NaN stays: fmax gives its second argument then. */
+Reg math_exp2_nonpositive(Kernel *k, Reg input) {
+    M m = {k, k->regs[input].vector};
+    Reg x = bin(m, KOP_FMAX, num(m, -125), input);
+    Reg n = un(m, KOP_ROUND, x), r = sub(m, x, un(m, KOP_I2F, n));
+    Reg e = fma3(m, r, horner(m, r, exp2_poly, COUNT(exp2_poly)), num(m, 1));
+    return un(m, KOP_FLOAT, bin(m, KOP_IADD, un(m, KOP_BITS, e), bin(m, KOP_ISHL, n, bits(m, 23))));
+}
+
 /* ---- log ---- */
 
 /* (log(1 + f) - f + f^2 / 2) / f^3 for sqrt(1/2) <= 1 + f <= sqrt(2) */

@@ -54,10 +54,16 @@ typedef struct {
     PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
     bool blas;                 /* plain matrix products may call the BLAS */
+    bool apart;                /* see LowerOptions */
 } Module;
 
 /* kernel/module.c: lowers every graph of the program. */
-typedef struct { const Target *target; MathMode math; bool blas; } LowerOptions;
+typedef struct {
+    const Target *target;
+    MathMode math;
+    bool blas;
+    bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
+} LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);
 void module_print(Writer *out, const Module *m);             /* --emit=kernels: entries, then kernels */
 void module_print_plan(Writer *out, const Module *m);        /* --emit=plan: every value's place, size, life */

@@ -5,15 +5,16 @@
 
 #include <string.h>
 
-enum { CPU_FMA = 2, CPU_AVX2 = 4, CPU_AVX512 = 8 };
+enum { CPU_FMA = 2, CPU_AVX2 = 4, CPU_AVX512 = 8, CPU_VNNI = 32 };
 enum { KIB = 1024 };
 
 static const Target targets[] = {
-    /* name       width registers fma   cpu                                l1        l2 */
-    { "portable", 4,    16,       false, 0,                                32 * KIB, 512 * KIB },
-    { "fma128",   4,    16,       true,  CPU_FMA,                          32 * KIB, 512 * KIB },
-    { "avx2",     8,    16,       true,  CPU_FMA | CPU_AVX2,               32 * KIB, 512 * KIB },
-    { "avx512",   16,   32,       true,  CPU_FMA | CPU_AVX2 | CPU_AVX512,  32 * KIB, 1024 * KIB },
+    /* name         width registers fma   dot4   cpu                                           l1        l2 */
+    { "portable",   4,    16,       false, false, 0,                                           32 * KIB, 512 * KIB },
+    { "fma128",     4,    16,       true,  false, CPU_FMA,                                     32 * KIB, 512 * KIB },
+    { "avx2",       8,    16,       true,  false, CPU_FMA | CPU_AVX2,                          32 * KIB, 512 * KIB },
+    { "avx512",     16,   32,       true,  false, CPU_FMA | CPU_AVX2 | CPU_AVX512,             32 * KIB, 1024 * KIB },
+    { "avx512vnni", 16,   32,       true,  true,  CPU_FMA | CPU_AVX2 | CPU_AVX512 | CPU_VNNI,  32 * KIB, 1024 * KIB },
 };
 
 const Target *target_list(int *count) {
@@ -32,6 +33,8 @@ static unsigned native_cpu(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         cpu |= CPU_AVX512;
+    if (__builtin_cpu_supports("avx512vnni"))
+        cpu |= CPU_VNNI;
 #elif defined(__aarch64__)
     cpu |= CPU_FMA;
 #endif

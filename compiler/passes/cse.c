@@ -49,7 +49,8 @@ static bool same_attr(const Node *a, const Node *b) {
 }
 
 static bool same_value(const Node *a, const Node *b) {
-    if (a->op != b->op || a->type != b->type || a->arity != b->arity || a->channel != b->channel || !shape_equal(&a->shape, &b->shape))
+    if (a->op != b->op || a->again != b->again || a->type != b->type || a->arity != b->arity || a->channel != b->channel ||
+        !shape_equal(&a->shape, &b->shape))
         return false;
     for (int i = 0; i < a->arity; i++)
         if (a->in[i] != b->in[i])

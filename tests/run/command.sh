@@ -100,7 +100,7 @@ check_same "init: the same seed, the same weights" "$work/w11.safetensors" "$wor
 if cmp -s "$work/w11.safetensors" "$work/w23.safetensors"; then not_ok "init: another seed, other weights" "the same"; else ok "init: another seed, other weights"; fi
 
 # a target that this processor may lack is compiled all the same
-for target in portable fma128 avx2 avx512 native; do
+for target in portable fma128 avx2 avx512 avx512vnni native; do
     expect 0 "--target=$target" "$salunc" "$models/smallnet.snet" --target=$target -o "$work/t.c"
 done
 finish

@@ -28,7 +28,8 @@ SALUNC = os.environ.get("SALUNC") or shutil.which("salunc") or "salunc"
 BACKEND = os.environ.get("SALUN_BACKEND", "")
 QUICK = os.environ.get("SALUN_QUICK", "") not in ("", "0")
 TARGETS = {"portable": (), "fma128": ("fma",), "avx2": ("avx2", "fma"),
-           "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl")}
+           "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl"),
+           "avx512vnni": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")}
 
 passed, failed = 0, 0
 

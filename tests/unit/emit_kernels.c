@@ -19,7 +19,7 @@ static const Row rows[] = {
     { KOP_MOR, "mm" }, { KOP_MNOT, "m" }, { KOP_SELECT, "mff" }, { KOP_SELECT, "mii" }, { KOP_SELECT, "mmm" }, { KOP_ROUND, "r" },
     { KOP_I2F, "i" }, { KOP_BITS, "f" }, { KOP_FLOAT, "i" }, { KOP_IADD, "ii" }, { KOP_ISUB, "ii" }, { KOP_IMUL, "ii" },
     { KOP_IMULHI, "ii" }, { KOP_IAND, "ii" }, { KOP_IOR, "ii" }, { KOP_IXOR, "ii" }, { KOP_ISHL, "ic" }, { KOP_ISHR, "ic" },
-    { KOP_ISAR, "ic" }, { KOP_SPLAT, "s" }, { KOP_HSUM, "f" }, { KOP_HMAX, "f" },
+    { KOP_ISAR, "ic" }, { KOP_SPLAT, "s" }, { KOP_HSUM, "f" }, { KOP_HMAX, "f" }, { KOP_DOT4, "iii" },
 };
 
 static bool across(KOp op) { return op == KOP_HSUM || op == KOP_HMAX; }

@@ -514,6 +514,66 @@ static void test_prelude_normalizers(void **state) {
     assert_true(group[3] > 0 && group[4] < 0);
 }
 
+/* points as 4 tokens of 2 channels: (-3, -1), (-0.5, 0), (0.25, 1), (2, 5) */
+#define TOKENS "x |> reshape([4, 2], channel = 2) |> "
+
+static void expect_values(const char *formula, const double *wanted, int count) {
+    const double *y = run(formula);
+    for (int k = 0; k < count; k++)
+        if (!(fabs(y[k] - wanted[k]) <= 1e-12))
+            fail_msg("%s: value %d is %.17g, not %.17g", formula, k, y[k], wanted[k]);
+}
+
+static void test_parts(void **state) {
+    (void)state;
+    expect_values(TOKENS "slice(1, 1..3)", (double[]){ -0.5, 0, 0.25, 1 }, 4);
+    expect_values(TOKENS "slice(1, -1)", (double[]){ 2, 5 }, 2);
+    expect_values(TOKENS "slice(-1, 1)", (double[]){ -1, 0, 1, 5 }, 4);
+    expect_values(TOKENS "slice(1, 2..-1)", (double[]){ 0.25, 1 }, 2);
+    expect_values("(" TOKENS "split(1, 2))[1]", (double[]){ 0.25, 1, 2, 5 }, 4);
+    expect_values("(" TOKENS "split(1, [3, 1]))[1]", (double[]){ 2, 5 }, 2);
+    expect_values("(" TOKENS "split(1, [1, 3]))[0] - 1", (double[]){ -4, -2 }, 2);
+    expect_values(TOKENS "transpose([0, 2, 1])", (double[]){ -3, -0.5, 0.25, 2, -1, 0, 1, 5 }, 8);
+    expect_values(TOKENS "slice(1, 3..4) |> pad(1, 1, 2)", (double[]){ 0, 0, 2, 5, 0, 0, 0, 0 }, 8);
+    expect_values("concat(x |> slice(1, 0..2), exp(x) |> slice(1, 3..4), axis = 1)", (double[]){ -3, -1, 1 }, 3);
+    expect_values("[x, x] |> concat(1) |> slice(1, 7..10)", (double[]){ 5, -3, -1 }, 3);
+    expect_values(TOKENS "sum(1)", (double[]){ -1.25, 5 }, 2);
+    expect_values(TOKENS "mean(1, keep = true) |> layernorm(eps = 0)", (double[]){ -1, 1 }, 2);
+}
+
+static void test_token_shapes(void **state) {
+    (void)state;
+    Program *p = infer("network Net(x: f32[N, 5, 8] channel = last) {\n param first: f32[1, 1, 8] = trunc_normal(0.02)\n"
+                       "t = concat(first, x, axis = 1)\n a = t |> attention(heads = 2, causal = true) as attn\n"
+                       "b = a |> layernorm as norm |> linear(3, bias = false) as mlp.fc1\n"
+                       "return b + t.channels, b |> slice(1, 0) |> flatten, b |> linear(2, init = zeros) |> global_avgpool\n}\n");
+    const Node *conv = find(p->infer, OP_CONV), *attention = find(p->infer, OP_ATTENTION), *first = find(p->infer, OP_CONCAT)->in[0];
+    assert_true(conv->attr.window.channel_last && conv->attr.window.spatial == 1 && conv->channel == 2 && conv->shape.dim[2] == 24);
+    assert_true(first->op == OP_MAP && first->shape.batched && first->channel == 2);
+    assert_true(attention->attr.attention.heads == 2 && attention->attr.attention.causal && attention->attr.attention.scale == 0.5);
+    assert_int_equal(program_tensor(p, "attn.qkv.weight")->shape.rank, 2);
+    assert_int_equal(program_tensor(p, "attn.qkv.weight")->shape.dim[0], 24);
+    assert_int_equal(program_tensor(p, "attn.qkv.bias")->shape.dim[0], 24);
+    assert_int_equal(program_tensor(p, "attn.proj.weight")->shape.dim[0], 8);
+    assert_int_equal(program_tensor(p, "norm.weight")->shape.dim[0], 8);
+    assert_null(program_tensor(p, "mlp.fc1.bias"));
+    assert_int_equal(program_tensor(p, "first")->init.kind, INIT_TRUNC_NORMAL);
+    assert_string_equal(what(p, "attn"), "attention");
+    assert_string_equal(what(p, "attn.qkv"), "linear");
+    const Node *y[3] = { p->infer->outputs[0].node, p->infer->outputs[1].node, p->infer->outputs[2].node };
+    assert_true(y[0]->shape.rank == 3 && y[0]->shape.dim[1] == 6 && y[0]->shape.dim[2] == 3 && y[0]->channel == 2);
+    assert_true(y[1]->shape.rank == 2 && y[1]->shape.dim[1] == 3 && y[1]->channel == 1);
+    assert_true(y[2]->shape.rank == 2 && y[2]->shape.dim[1] == 2 && y[2]->channel == 1);
+}
+
+static void test_attend(void **state) {
+    (void)state;
+    const double one = exp(-3 * 2), two = exp(-1 * 2), sum = one + two + exp(-0.5 * 2) + 1;
+    /* queries of 2 for all keys, values 0 but for the first two tokens */
+    expect_values("attend(x |> reshape([8, 1], channel = 2) |> slice(1, 6..7), x |> reshape([8, 1], channel = 2) |> slice(1, 0..4), "
+                  "(x < -0.7) |> reshape([8, 1], channel = 2) |> slice(1, 0..4), heads = 1)", (double[]){ (one + two) / sum }, 1);
+}
+
 static void test_tensor_expressions(void **state) {
     (void)state;
     const double *y = run("(x if x > 0 and not (x > 1) else 2 * x^2) + max(x, 1) - 1 / 2 + mean(x, axis = 1, keep = true) * 0");
@@ -532,6 +592,7 @@ int main(void) {
         TEST(test_step_graph), TEST(test_states), TEST(test_dropout), TEST(test_recipe), TEST(test_training_needs),
         TEST(test_preprocess), TEST(test_use), TEST(test_inputs_and_outputs), TEST(test_taps_print),
         TEST(test_prelude_activations), TEST(test_prelude_normalizers), TEST(test_tensor_expressions),
+        TEST(test_parts), TEST(test_token_shapes), TEST(test_attend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

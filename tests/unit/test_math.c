@@ -94,6 +94,30 @@ static void test_accuracy(void **state) {
     }
 }
 
+/* 2^x for x <= 0, which no operator of graphs is */
+static void test_exp2(void **state) {
+    (void)state;
+    static const struct { float x; double want; } limits[] = {{0, 1}, {-1, 0.5}, {-125, 0x1p-125}, {-125.5f, 0x1p-125}, {-INFINITY, 0x1p-125}};
+    for (int t = 0; t < 2; t++) {
+        Arena *a = arena_new(0);
+        Kernel *k = kernel_new(a, target_find(t ? "avx512" : "portable"), MATH_STRICT, "one", (Span){0});
+        int x = kb_arg(k, "x", ELEM_F32, false, 16, ""), y = kb_arg(k, "y", ELEM_F32, false, 16, ""), z = kb_arg(k, "z", ELEM_F32, true, 16, "");
+        (void)y;
+        kb_store(k, ACCESS_VECTOR, z, index_const(0), math_exp2_nonpositive(k, kb_load(k, ACCESS_VECTOR, x, index_const(0))));
+        kernel_finish(k);
+        for (int i = 0; i <= POINTS; i++) {
+            float at = (float)(-125.0 * i / POINTS);
+            double error = fabs((double)apply2(a, k, at, 0) - exp2(at)) / ulp_of(exp2(at));
+            if (!(error <= 2))
+                fail_msg("%.2f ulp at %.9g", error, (double)at);
+        }
+        for (int i = 0; i < COUNT(limits); i++)
+            assert_true((double)apply2(a, k, limits[i].x, 0) == limits[i].want);
+        assert_true(isnan(apply2(a, k, NAN, 0)));
+        arena_destroy(a);
+    }
+}
+
 static void expect(ExprOp op, float x, float y, float want) {
     Arena *a = arena_new(0);
     float got = apply2(a, one_operation(a, "avx2", op), x, y);
@@ -130,6 +154,6 @@ static void test_limits(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_exp2), cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -273,7 +273,90 @@ static void test_networks(void **state) {
     }
 }
 
+/* ---- places ---- */
+
+static void check_rows(const PlanRow *a, const PlanRow *b) {
+    bool meet = a->first <= b->last && b->first <= a->last;
+    bool overlap = a->place.offset < b->place.offset + b->bytes && b->place.offset < a->place.offset + a->bytes;
+    if (a->entry != b->entry || a->place.space != b->place.space || !overlap)
+        return;
+    if (a->place.space == SPACE_PREPARED || (meet && (a->place.offset != b->place.offset || a->bytes != b->bytes)))
+        fail_msg("%s and %s overlap", a->what, b->what);
+    if (meet && !(a->last == b->first && a->first < b->first) && !(b->last == a->first && b->first < a->first))
+        fail_msg("%s and %s live in one place", a->what, b->what);
+}
+
+static int check_plan(const Module *m) {
+    int shared = 0;
+    for (int i = 0; i < m->plan_count; i++)
+        for (int k = 0; k < i; k++) {
+            const PlanRow *a = &m->plan[i], *b = &m->plan[k];
+            check_rows(a, b);
+            shared += a->entry == b->entry && a->place.space == b->place.space && a->place.offset == b->place.offset &&
+                      (a->last == b->first || b->last == a->first);
+        }
+    return shared;
+}
+
+/* Everything that inference, a step and an update leave behind, as one array. */
+static float *run_module(Arena *a, const Module *m, uint64_t seed, int64_t n, int64_t *count) {
+    Rng rng = {seed * 77 + (uint64_t)n};
+    Program *p = m->program;
+    Interp *it = interp_new(p, true, 0);
+    ModuleEval *e = module_eval_new(a, m);
+    fill_values(a, p, it, e, &rng);
+    interp_destroy(it);
+    for (int64_t i = 0; i < n * 3 * 9 * 8; i++)
+        e->space[SPACE_INPUT][i] = (float)rng_real(&rng);
+    for (int64_t i = 0; i < n; i++)
+        ((int32_t *)e->space[SPACE_INPUT + 1])[i] = rng_below(&rng, 10);
+    static const int kept[] = {SPACE_PARAMS, SPACE_STATES, SPACE_GRADS, SPACE_SLOTS};
+    float *all = NEW_ARRAY(a, float, 1 << 20);
+    *count = 0;
+    module_eval_run(e, ENTRY_PREPARE, 1);
+    module_eval_run(e, ENTRY_INFER, n);
+    for (int64_t i = 0; i < n * 10; i++)
+        all[(*count)++] = e->space[SPACE_OUTPUT][i];
+    module_eval_run(e, ENTRY_STEP, n);
+    all[(*count)++] = e->space[SPACE_OUTPUT][0];
+    e->run.lr = 0.1f;
+    module_eval_run(e, ENTRY_UPDATE, 1);
+    for (int k = 0; k < COUNT(kept); k++)
+        for (int64_t i = 0; i < e->bytes[kept[k]] / 4; i++)
+            all[(*count)++] = e->space[kept[k]][i];
+    assert_true(*count <= 1 << 20);
+    return all;
+}
+
+/* Sharing places never changes a bit, and two values that live at once share one only where it is taken over. */
+static void test_places(void **state) {
+    (void)state;
+    static const char *const targets[] = {"portable", "fma128", "avx2", "avx512"};
+    int taken = 0;
+    for (uint64_t seed = 1; seed <= 24; seed++) {
+        Arena *a = arena_new(0);
+        float *result[2];
+        int64_t count[2], block[2];
+        for (int apart = 0; apart < 2; apart++) {
+            Program *p = make_program(a, seed, 3);
+            passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+            LowerOptions o = {.target = target_find(targets[seed % 4]), .math = MATH_FAST, .apart = apart};
+            Module *m = module_lower(a, p, &o);
+            int shared = check_plan(m);
+            taken += shared;
+            assert_true(!apart || !shared);
+            block[apart] = m->block_bytes;
+            result[apart] = run_module(a, m, seed, seed % 3 + 1, &count[apart]);
+        }
+        assert_true(block[0] < block[1]);
+        assert_int_equal(count[0], count[1]);
+        assert_memory_equal(result[0], result[1], (size_t)count[0] * sizeof(float));
+        arena_destroy(a);
+    }
+    assert_true(taken > 100);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
