@@ -45,6 +45,7 @@ api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh
+bench release 900 tests/run/bench.sh
 quickstart tool 900 tests/run/quickstart.sh
 fuzz tool 600 tests/run/fuzz.sh
 LIST

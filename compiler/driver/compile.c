@@ -77,7 +77,7 @@ bool compile_module(Compilation *c, bool training) {
     if (!compile_passes(c, training))
         return false;
     double start = compile_clock();
-    LowerOptions lower = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas };
+    LowerOptions lower = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv };
     c->module = module_lower(c->arena, c->program, &lower);
     compile_report(c, "lower", start);
     return true;

@@ -60,8 +60,9 @@ const int command_count = COUNT(commands);
 /* ---- options ---- */
 
 typedef enum {
-    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_PRECISION, OPT_EMBED,
-    OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
+    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
+    OPT_PRECISION, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
 
@@ -88,6 +89,7 @@ static const OptionRow rows[] = {
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
+    { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
     { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     LOWER | EVAL,    "int8: convolutions of bounded values by whole numbers, for inference\n"
       "                             (default f32; explain says which, and why)" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
@@ -276,6 +278,12 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
     return 0;
 }
 
+static int set_conv(Options *o, const OptionRow *row, const char *value) {
+    int i = parse_word(row, value, conv_algorithm_text, CONV_ALGORITHMS);
+    o->conv = i < 0 ? CONV_AUTO : (ConvAlgorithm)i;
+    return i < 0 ? SALUN_BAD_INPUT : 0;
+}
+
 static int apply(Options *o, const OptionRow *row, const char *value, bool *done) {
     switch (row->id) {
     case OPT_OUTPUT: o->output = value; return 0;
@@ -286,6 +294,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
     case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_CONV: return set_conv(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);

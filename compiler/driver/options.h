@@ -36,6 +36,7 @@ struct Options {
     bool target_chosen;
     int level;                         /* -O, -1: not given */
     MathMode math;
+    ConvAlgorithm conv;
     bool blas, train, int8;
     PassOptions pass;
     const char **dump; int dump_cap;

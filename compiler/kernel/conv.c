@@ -3,7 +3,7 @@
  * for image of the unit, rows of the part, tiles of the row: sums in registers over
  * (input block, taps, lanes), then the group's body. Border tiles have the last dimension's taps unrolled and
  * leave out what lies outside; rows outside are left out by the bounds of the tap loops. */
-#include "kernel/conv.h"
+#include "kernel/conv_winograd.h"
 
 /* Where the walk over dimensions stands. */
 typedef struct {
@@ -523,11 +523,17 @@ void conv_outputs(PlannedCall *call, const Group *g, ConvNest *c) {
 
 void lower_conv(Lower *l, const Group *g) {
     ConvPlan p = conv_plan(l, g);
+    ConvChoice choice = conv_choose(l, g, &p);
+    if (choice.algorithm != CONV_DIRECT) {
+        lower_conv_winograd(l, g, &choice.plan, choice.why);
+        return;
+    }
     int weights = pack_weights(l, g, &p);
     ConvNest c = { .k = lower_kernel(l, g, ""), .p = &p };
     c.x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
     c.w = kb_arg(c.k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
     conv_nest(l, g, &c);
+    c.k->title = arena_printf(l->arena, "%s%s", c.k->title, choice.why);
     PlannedCall *call = conv_call(l, g, &c);
     call_arg_temp(call, weights);
     conv_outputs(call, g, &c);

@@ -114,4 +114,12 @@ Index conv_int8_at(const ConvPlan *p, const Index *end);       /* the vector of 
 
 /* pack.c: appends the call that packs p's weights; the temporary that holds them. */
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
+bool pack_is_constant(const Node *w);      /* made of parameters and states alone: packed once in entry infer */
+
+/* Cycles of one input channel and tap for `count` results in tiles of V blocks by `pixels`: products, loads, a bound by
+ * the products' latency. The pixels of a tile that the registers hold; 0: too many blocks. */
+double conv_tile_cost(int slots, int64_t pixels, int64_t count);
+int conv_tile_pixels(const Target *t, int slots);
+/* Cycles of one processor for the whole batch, the group's body apart. */
+double conv_plan_cost(const ConvPlan *p);
 #endif
