@@ -270,6 +270,7 @@ struct Program {
     const char *name;                 /* of the network or variant */
     const char *file;
     int64_t batch;                    /* capacity N */
+    int recompute;                    /* effort to save training memory: passes/recompute.c */
     TensorDecl **tensors; int tensor_count, tensor_cap;
     Tap *taps; int tap_count, tap_cap;
     Graph *infer, *step, *update;     /* step, update: NULL when compiled for inference only */
