@@ -3,6 +3,7 @@
 #ifndef SALUN_DRIVER_OPTIONS_H
 #define SALUN_DRIVER_OPTIONS_H
 
+#include "backend/backend.h"
 #include "graph/build.h"
 #include "kernel/module.h"
 #include "passes/passes.h"
@@ -37,9 +38,12 @@ struct Options {
     MathMode math;
     ConvAlgorithm conv;
     bool blas, train, int8;
+    const char *calibrate;             /* --calibrate: images, NULL: none */
+    int64_t memory;                    /* --memory: bytes, 0: no bound */
     PassOptions pass;
     const char **dump; int dump_cap;
     bool time;
+    Profile profile;                   /* --perf */
 
     const char *output;                /* -o */
     const char *emit;                  /* --emit, NULL: a program */
