@@ -221,7 +221,7 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
     const Window *w = &g->anchor->attr.window;
     Nest c = { .k = lower_kernel(l, g, "_weight"), .p = p };
     int64_t groups = p->in_blocks / p->in_group * (p->out_blocks / p->out_group);
-    c.k->title = arena_printf(l->arena, "%s; conv.weight %lld->%lld: winograd of %dx%d, tile %d x %d channels, tasks of %lld x %lld channels and "
+    c.k->title = arena_printf(l->arena, "%s; conv.weight %lld->%lld: winograd F(%dx%d, 3x3), tile %d x %d channels, tasks of %lld x %lld channels and "
                               "%lld images, %lld tiles at a time%s", c.k->title, (long long)p->in_channels, (long long)p->out_channels,
                               p->f.m, p->f.m, p->slots * p->width, p->together, (long long)(p->out_group * p->width),
                               (long long)(p->in_group * p->lanes), (long long)p->unit, (long long)p->chunk, why);
