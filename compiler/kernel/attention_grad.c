@@ -179,6 +179,8 @@ void lower_attention_gradients(Lower *l, const Group *g) {
         return;
     heads_plan(h, l, n, s.result[DK] || s.result[DV]);
     h->k = lower_kernel(l, g, "_gradient");
+    h->k->title = arena_printf(l->arena, "%s; attention.q, .k and .v together where they are wanted: %d heads of %lld, %lld queries at a time, tile %d x %d keys",
+                               h->k->title, h->attr.heads, (long long)h->head, (long long)h->lanes, (int)h->lanes, h->key_tile);
     declare(&s, n);
     build(&s);
     kernel_finish(h->k);
