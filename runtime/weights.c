@@ -8,7 +8,6 @@
 #include "safetensors.h"
 
 #include <fnmatch.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,49 +141,79 @@ static int check_values(const Load *l) {
     return 0;
 }
 
-static bool any_not_finite(const float *value, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(value[i]))
-            return true;
-    return false;
+/* Copies in pieces that stay in cache until they are looked at. Returns whether all are finite. */
+static bool copy_tensor(const SalunStTensor *f, float *value) {
+    uint32_t wild = 0;
+    for (int64_t at = 0; at < f->count; at += CHUNK) {
+        int64_t count = f->count - at < CHUNK ? f->count - at : CHUNK;
+        salun_st_floats(f, at, count, value + at);
+        for (int64_t i = 0; i < count; i++) {
+            uint32_t bits;
+            memcpy(&bits, &value[at + i], sizeof bits);
+            wild |= (bits & 0x7f800000) == 0x7f800000;
+        }
+    }
+    return !wild;
 }
 
-/* Writes the tables; everything was checked. */
-static void copy_values(const Load *l) {
+typedef struct { const Load *l; bool *wild; } Copy;
+
+/* A task is one tensor. */
+static void copy_task(void *arg, int thread, int64_t task) {
+    const Copy *c = arg;
+    const SalunTensor *t = &c->l->m->program->tensors[task];
+    (void)thread;
+    if (allowed(c->l, t->name))
+        return;
+    uint64_t mode = salun_float_mode(false);
+    float *table = c->l->m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS];
+    c->wild[task] = !copy_tensor(salun_st_find(c->l->st, t->name), table + t->offset);
+    salun_float_restore(mode);
+}
+
+static void tell_conversions(const Load *l) {
     const SalunProgram *p = l->m->program;
-    SalunNames kept = { 0 }, wild = { 0 };
     int converted[SALUN_ST_TYPES] = { 0 };
-    for (int i = 0; i < p->tensor_count; i++) {
-        const SalunTensor *t = &p->tensors[i];
-        if (allowed(l, t->name)) {
-            salun_names_add(&kept, "%s", t->name);
-            continue;
-        }
-        const SalunStTensor *f = salun_st_find(l->st, t->name);
-        float *value = (float *)l->m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS] + t->offset;
-        salun_st_floats(f, 0, t->count, value);
-        converted[f->type]++;
-        if (any_not_finite(value, t->count))
-            salun_names_add(&wild, "%s", t->name);
-    }
+    for (int i = 0; i < p->tensor_count; i++)
+        if (!allowed(l, p->tensors[i].name))
+            converted[salun_st_find(l->st, p->tensors[i].name)->type]++;
     for (int i = 0; i < SALUN_ST_TYPES; i++)
         if (converted[i] && i != SALUN_ST_F32)
             tell(l, "%s: %d tensor%s converted from %s to F32", l->file, converted[i], converted[i] == 1 ? "" : "s",
                  salun_st_type_name((SalunStType)i));
+}
+
+/* Writes the tables; everything else was checked. */
+static int copy_values(const Load *l) {
+    const SalunProgram *p = l->m->program;
+    SalunNames kept = { 0 }, wild = { 0 };
+    Copy copy = { l, calloc((size_t)p->tensor_count + 1, sizeof *copy.wild) };
+    if (!copy.wild)
+        return salun_error(l->err, SALUN_NO_SPACE, "%s: out of memory", l->file);
+    salun_pool_run(l->m->pool, copy_task, &copy, p->tensor_count);
+    for (int i = 0; i < p->tensor_count; i++)
+        if (allowed(l, p->tensors[i].name))
+            salun_names_add(&kept, "%s", p->tensors[i].name);
+        else if (copy.wild[i])
+            salun_names_add(&wild, "%s", p->tensors[i].name);
+    free(copy.wild);
+    tell_conversions(l);
     if (kept.total)
         tell(l, "%s: not loaded, left at the initial value: %s", l->file, salun_names_end(&kept));
     if (wild.total)
         tell(l, "%s: holds values that are not finite: %s", l->file, salun_names_end(&wild));
+    return 0;
 }
 
 static int load(const Load *l) {
     int code = check_tensors(l);
     if (!code)
         code = check_values(l);
+    if (!code)
+        code = copy_values(l);
     if (code)
         return code;
     uint64_t mode = salun_float_mode(false);
-    copy_values(l);
     salun_constraint_invert(l->m->program, l->m->region[SALUN_PARAMS], l->m->region[SALUN_RAW]);
     salun_float_restore(mode);
     salun_touch(l->m);

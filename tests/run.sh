@@ -34,6 +34,7 @@ docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
 llvm release 1200 tests/run/llvm.py
 without-llvm release 900 tests/run/without_llvm.sh
+llvm-versions release 1200 tests/run/llvm_versions.sh
 cross release 1200 tests/run/cross.sh
 llvm-parity release 1200 SALUN_BACKEND=llvm tests/run/parity.py
 llvm-random release 900 SALUN_BACKEND=llvm tests/run/random_nets.py
@@ -44,6 +45,7 @@ api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh
+bench release 900 tests/run/bench.sh
 quickstart tool 900 tests/run/quickstart.sh
 fuzz tool 600 tests/run/fuzz.sh
 LIST
@@ -121,7 +123,7 @@ filecheck_program() {
     [ -n "$found" ] && echo "$found"
 }
 llvm_config() {
-    ls /usr/bin/llvm-config-1[5-9] /usr/bin/llvm-config-[2-9]? 2>/dev/null | grep .
+    ls /usr/bin/llvm-config-1[4-9] /usr/bin/llvm-config-[2-9]? 2>/dev/null | grep .
 }
 have() {
     if "${@:2}" >/dev/null 2>&1; then echo "ok tool $1"; else echo "not ok tool $1: not found"; fi
@@ -131,11 +133,11 @@ compiles() {
 }
 check_tools() {
     local tool
-    for tool in gcc clang cmake ninja flex bison pkg-config ctest git aarch64-linux-gnu-gcc qemu-aarch64; do have $tool command -v $tool; done
+    for tool in gcc clang cmake ninja flex bison pkg-config ctest git aarch64-linux-gnu-gcc qemu-aarch64 gdb; do have $tool command -v $tool; done
     have "python3 with numpy" /usr/bin/python3 -c 'import numpy'
     have lit lit_program
     have FileCheck filecheck_program
-    have "llvm-config 15 or newer" llvm_config
+    have "llvm-config 14 or newer" llvm_config
     for tool in cmocka.h png.h jpeglib.h zlib.h; do
         if [ $tool = cmocka.h ]; then
             have $tool gcc -fsyntax-only -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h -include cmocka.h /dev/null

@@ -8,6 +8,8 @@
 
 #include "kernel/module.h"
 
+typedef enum { PROFILE_NONE, PROFILE_MAP, PROFILE_DUMP } Profile;
+
 typedef struct {
     const char *header;        /* name of the header to include: the API's functions are printed; NULL: neither */
     bool api;                  /* the API's functions without a header, whose text the file repeats */
@@ -17,6 +19,9 @@ typedef struct {
     const char *triple;        /* of the machine, "aarch64-linux-gnu"; NULL: this one. LLVM only, like those that follow */
     const char *cpu;           /* processor to order instructions for, which stay those of the target; NULL: none in particular */
     int level;                 /* 0 to 3 */
+    Profile profile;           /* of a program in this process: what perf is told about it */
+    /* Of a program in this process: called with what the parts of its compilation took, by another thread; NULL: by none. */
+    void (*report)(const char *stage, double milliseconds);
 } EmitOptions;
 
 typedef enum { FORM_IR, FORM_BITCODE, FORM_ASSEMBLY, FORM_OBJECT } MachineForm;
@@ -29,7 +34,8 @@ typedef struct {
     bool (*emit)(Writer *out, const Module *m, const EmitOptions *o, const char **error);
     /* A file for machines, optimized; NULL: a compiler of the system makes objects of its text. */
     bool (*write)(Writer *out, const Module *m, const EmitOptions *o, MachineForm form, const char **error);
-    /* Compiles into this process; *program is the SalunProgram, until it is unloaded. NULL after *error. */
+    /* Compiles into this process; *program is the SalunProgram, until it is unloaded. NULL after *error. Kernels may still be
+     * being compiled then; who calls one before it is ready waits for it. m stays as it is until the program is unloaded. */
     Loaded *(*load)(const Module *m, const EmitOptions *o, const void **program, const char **error);
     void (*unload)(Loaded *loaded);
 } Backend;

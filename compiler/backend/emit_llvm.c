@@ -33,7 +33,7 @@ static void make_types(Llvm *l) {
     l->i64 = LLVMInt64TypeInContext(l->context);
     l->f32 = LLVMFloatTypeInContext(l->context);
     l->f64 = LLVMDoubleTypeInContext(l->context);
-    l->ptr = LLVMPointerTypeInContext(l->context, 0);
+    l->ptr = LLVMPointerType(l->i8, 0);            /* opaque, whatever it is a pointer to */
     l->f32v = LLVMVectorType(l->f32, width);
     l->i32v = LLVMVectorType(l->i32, width);
     l->i64v = LLVMVectorType(l->i64, width);
@@ -101,6 +101,7 @@ static void open_debug(Llvm *l, const char *source) {
 }
 
 Llvm *emit_llvm_new(const Target *t, const EmitOptions *o, const char *triple, const char *source) {
+    emit_llvm_initialize();
     Arena *arena = arena_new(0);
     Llvm *l = NEW(arena, Llvm);
     l->arena = arena;
@@ -157,36 +158,14 @@ static const bool *find_aliases(Llvm *l, const Module *m, const Kernel *k) {
 
 /* ---- a network ---- */
 
-static int64_t count_statements(const Stm *s) {
-    int64_t count = 0;
-    for (; s; s = s->next)
-        count += 1 + count_statements(s->body);
-    return count;
-}
-
-/* Every kernel goes to the share that has least so far. */
-static void share_kernels(const Module *m, int parts, int *part_of) {
-    int64_t load[64] = { 0 };
-    assert(parts <= COUNT(load));
-    for (int i = 0; i < m->kernel_count; i++) {
-        int least = 0;
-        for (int p = 1; p < parts; p++)
-            least = load[p] < load[least] ? p : least;
-        load[least] += count_statements(m->kernels[i]->body);
-        part_of[i] = least;
-    }
-}
-
-Llvm *emit_llvm_build(const Module *m, const EmitOptions *o, const char *triple, int part, int parts, const char **error) {
+Llvm *emit_llvm_build(const Module *m, const EmitOptions *o, const char *triple, const LlvmPart *part, const char **error) {
     const char *source = m->program->file ? m->program->file : "memory";
     Llvm *l = emit_llvm_new(m->target, o, triple, source);
-    int *part_of = NEW_ARRAY(l->arena, int, m->kernel_count + 1);
-    l->exported = parts > 0;
-    share_kernels(m, parts, part_of);
-    for (int i = 0; i < m->kernel_count; i++)
-        if (part_of[i] == part)
-            emit_llvm_kernel(l, m->kernels[i], find_aliases(l, m, m->kernels[i]));
-    if (part == 0)
+    l->part = *part;
+    LLVMContextSetDiscardValueNames(l->context, part->unnamed);
+    for (int i = 0; i < part->kernel_count; i++)
+        emit_llvm_kernel(l, part->kernels[i], find_aliases(l, m, part->kernels[i]));
+    if (part->tables)
         emit_llvm_api(l, m, o, emit_llvm_module(l, m, o));
     LLVMDIBuilderFinalize(l->debug);
     if (emit_llvm_verify(l, error))
@@ -231,10 +210,15 @@ static bool write_form(Writer *out, Llvm *l, LLVMTargetMachineRef machine, Machi
     return true;
 }
 
+static Llvm *build_whole(const Module *m, const EmitOptions *o, const char *triple, const char **error) {
+    LlvmPart whole = { .kernels = m->kernels, .kernel_count = m->kernel_count, .tables = true };
+    return emit_llvm_build(m, o, triple, &whole, error);
+}
+
 static bool write(Writer *out, const Module *m, const EmitOptions *o, MachineForm form, const char **error) {
     const char *triple = emit_llvm_triple(out->arena, m->target, o, error);
     LLVMTargetMachineRef machine = triple ? emit_llvm_machine(out->arena, triple, o->level, error) : NULL;
-    Llvm *l = machine ? emit_llvm_build(m, o, triple, 0, 0, error) : NULL;
+    Llvm *l = machine ? build_whole(m, o, triple, error) : NULL;
     bool done = l && emit_llvm_optimize(l, machine, o->level, error) && write_form(out, l, machine, form, error);
     if (l)
         emit_llvm_free(l);
@@ -246,7 +230,7 @@ static bool write(Writer *out, const Module *m, const EmitOptions *o, MachineFor
 /* As it is made, before LLVM optimizes. */
 static bool emit(Writer *out, const Module *m, const EmitOptions *o, const char **error) {
     const char *triple = emit_llvm_triple(out->arena, m->target, o, error);
-    Llvm *l = triple ? emit_llvm_build(m, o, triple, 0, 0, error) : NULL;
+    Llvm *l = triple ? build_whole(m, o, triple, error) : NULL;
     if (!l)
         return false;
     write_text(out, l);

@@ -1,4 +1,4 @@
-/* emit_llvm.h - what the files of the LLVM back end share; private to it. Through LLVM's C API, version 15 or later.
+/* emit_llvm.h - what the files of the LLVM back end share; private to it. Through LLVM's C API, version 14 to 19.
  *
  * An Llvm is one LLVM module being made in a context of its own, so that several can be made at once by several
  * threads. Kernels are functions kernel_NAME over SalunKernel's arguments; only they may use the target's instructions. */
@@ -39,6 +39,19 @@ typedef enum {
 
 typedef enum { PROCESSOR_X86, PROCESSOR_AARCH64, PROCESSOR_OTHER } Processor;
 
+/* What a module of LLVM holds of a network. */
+typedef struct {
+    Kernel *const *kernels; int kernel_count;
+    bool tables;                       /* the descriptor, its tables, the network's functions */
+    bool unnamed;                      /* nobody reads its text: values need no names */
+    bool apart;                        /* other modules hold the rest: what they name is exported */
+    /* Where the tables stand apart from kernels: the function that stands for kernel i calls what entry[i] holds, or, while it is
+     * NULL, what await(context, i) returns. */
+    void *const *entry;
+    void *(*await)(void *context, int64_t i);
+    void *context;
+} LlvmPart;
+
 typedef struct {
     Arena *arena;                      /* of this module alone */
     const Target *target;
@@ -50,7 +63,7 @@ typedef struct {
     LLVMBuilderRef builder;
     LLVMDIBuilderRef debug;
     const SourceFile **files; LLVMMetadataRef *file_nodes; int file_count, file_cap;
-    bool exported;                     /* kernels can be named from other objects of the same program */
+    LlvmPart part;
 
     LLVMTypeRef none, i1, i8, i16, i32, i64, f32, f64, ptr;
     LLVMTypeRef f32v, i32v, i8v, i1v, i64v;        /* the target's vectors */
@@ -83,6 +96,8 @@ void emit_llvm_api(Llvm *l, const Module *m, const EmitOptions *o, LLVMValueRef 
 
 /* ---- machines: emit_llvm_machine.c ---- */
 
+/* Options of LLVM and its machines, once; before any context is made. */
+void emit_llvm_initialize(void);
 /* The triple that o asks for, for the target t; NULL after *error. */
 const char *emit_llvm_triple(Arena *a, const Target *t, const EmitOptions *o, const char **error);
 Processor emit_llvm_processor(const char *triple);
@@ -91,12 +106,26 @@ void emit_llvm_target_attributes(Llvm *l, LLVMValueRef function);              /
 bool emit_llvm_verify(Llvm *l, const char **error);
 bool emit_llvm_optimize(Llvm *l, LLVMTargetMachineRef machine, int level, const char **error);
 
+/* emit_llvm_stub.c: the function that stands for a kernel of another module; its address may be needed before it is there. */
+LLVMValueRef emit_llvm_stub(Llvm *l, const Module *m, const Kernel *k);
+
+/* ---- emit_llvm_link.c: objects as code of this process; used by one thread at a time ---- */
+
+typedef struct LlvmLink LlvmLink;
+
+/* Registered with gdb, and with perf as profile says. NULL after *error; errors live in `arena`. */
+LlvmLink *emit_llvm_link_new(Arena *arena, Profile profile, const char **error);
+/* Takes the object over. */
+bool emit_llvm_link_add(LlvmLink *k, LLVMMemoryBufferRef object, const char **error);
+/* Of a function or table of an object that was added; NULL after *error. */
+void *emit_llvm_link_address(LlvmLink *k, const char *name, const char **error);
+void emit_llvm_link_free(LlvmLink *k);
+
 /* emit_llvm_jit.c */
 Loaded *emit_llvm_load_program(const Module *m, const EmitOptions *o, const void **program, const char **error);
 void emit_llvm_unload(Loaded *loaded);
 
-/* A whole module as LLVM's, parts 0. Else, of so many, the share `part` of its kernels, and in part 0 tables and functions:
- * kernels and the descriptor can then be named from other objects. NULL after *error. */
-Llvm *emit_llvm_build(const Module *m, const EmitOptions *o, const char *triple, int part, int parts, const char **error);
+/* The part of a network as a module of LLVM. NULL after *error. */
+Llvm *emit_llvm_build(const Module *m, const EmitOptions *o, const char *triple, const LlvmPart *part, const char **error);
 
 #endif

@@ -72,15 +72,38 @@ LLVMValueRef emit_llvm_get(LlvmKernel *e, Reg r) {
     return reg->slot ? LLVMBuildLoad2(e->l->builder, emit_llvm_type(e->l, e->k->regs[r]), reg->slot, "") : reg->value;
 }
 
+/* Register tiles ask for the same few values again and again; the last ones are enough. */
+LLVMValueRef emit_llvm_recall(const LlvmKernel *e, LLVMValueRef base, LLVMValueRef factor, int64_t coef) {
+    enum { LOOK_BACK = 64 };
+    for (int i = e->memo_count - 1; i >= 0 && i >= e->memo_count - LOOK_BACK; i--)
+        if (e->memo[i].base == base && e->memo[i].factor == factor && e->memo[i].coef == coef)
+            return e->memo[i].value;
+    return NULL;
+}
+
+LLVMValueRef emit_llvm_remember(LlvmKernel *e, LLVMValueRef base, LLVMValueRef factor, int64_t coef, LLVMValueRef value) {
+    LlvmMemo memo = { base, factor, coef, value };
+    ARENA_PUSH(e->l->arena, e->memo, e->memo_count, e->memo_cap, memo);
+    return value;
+}
+
+/* base + factor * coef; base may be NULL. */
+static LLVMValueRef add_term(LlvmKernel *e, LLVMValueRef base, LLVMValueRef factor, int64_t coef, const char *name) {
+    LLVMBuilderRef b = e->l->builder;
+    if (!base && coef == 1)
+        return factor;
+    LLVMValueRef known = emit_llvm_recall(e, base, factor, coef);
+    if (known)
+        return known;
+    LLVMValueRef term = coef == 1 ? factor : LLVMBuildNSWMul(b, factor, emit_llvm_i64(e->l, coef), "");
+    return emit_llvm_remember(e, base, factor, coef, base ? LLVMBuildNSWAdd(b, base, term, name) : term);
+}
+
 LLVMValueRef emit_llvm_index(LlvmKernel *e, const Index *x, const char *name) {
     LLVMBuilderRef b = e->l->builder;
     LLVMValueRef sum = NULL;
-    for (int i = 0; i < x->count; i++) {
-        int64_t c = x->term[i].coef;
-        LLVMValueRef var = e->var[x->term[i].var];
-        LLVMValueRef term = c == 1 ? var : LLVMBuildNSWMul(b, var, emit_llvm_i64(e->l, c), "");
-        sum = sum ? LLVMBuildNSWAdd(b, sum, term, i + 1 == x->count && !x->base ? name : "") : term;
-    }
+    for (int i = 0; i < x->count; i++)
+        sum = add_term(e, sum, e->var[x->term[i].var], x->term[i].coef, i + 1 == x->count && !x->base ? name : "");
     if (!sum)
         return emit_llvm_i64(e->l, x->base);
     return x->base ? LLVMBuildNSWAdd(b, sum, emit_llvm_i64(e->l, x->base), name) : sum;
@@ -273,6 +296,7 @@ static void emit_if(LlvmKernel *e, const Stm *s) {
 }
 
 static void emit_block(LlvmKernel *e, const Stm *list) {
+    int known = e->memo_count;
     for (const Stm *s = list; s; s = s->next) {
         switch (s->kind) {
         case STM_LOOP: emit_loop(e, s); break;
@@ -287,6 +311,7 @@ static void emit_block(LlvmKernel *e, const Stm *list) {
         default: emit_set(e, s); break;
         }
     }
+    e->memo_count = known;
 }
 
 /* ---- what may alias ---- */
@@ -337,7 +362,7 @@ static void set_place(LlvmKernel *e) {
         return;
     unsigned line = (unsigned)source_line(k->span.file, k->span.begin);
     LLVMMetadataRef file = file_node(l, k->span.file), type = LLVMDIBuilderCreateSubroutineType(l->debug, file, NULL, 0, LLVMDIFlagZero);
-    LLVMMetadataRef function = LLVMDIBuilderCreateFunction(l->debug, file, k->name, strlen(k->name), NULL, 0, file, line, type, !l->exported, true,
+    LLVMMetadataRef function = LLVMDIBuilderCreateFunction(l->debug, file, k->name, strlen(k->name), NULL, 0, file, line, type, !l->part.apart, true,
                                                            line, LLVMDIFlagZero, true);
     LLVMSetSubprogram(e->function, function);
     LLVMSetCurrentDebugLocation2(l->builder, LLVMDIBuilderCreateDebugLocation(l->context, line, 0, function, NULL));
@@ -345,8 +370,7 @@ static void set_place(LlvmKernel *e) {
 
 LLVMValueRef emit_llvm_kernel_name(Llvm *l, const Kernel *k) {
     LLVMValueRef f = emit_llvm_function(l, arena_printf(l->arena, "kernel_%s", k->name), l->kernel_type);
-    LLVMSetLinkage(f, l->exported ? LLVMExternalLinkage : LLVMInternalLinkage);
-    LLVMSetVisibility(f, l->exported ? LLVMHiddenVisibility : LLVMDefaultVisibility);
+    LLVMSetLinkage(f, l->part.apart ? LLVMExternalLinkage : LLVMInternalLinkage);
     return f;
 }
 

@@ -11,6 +11,9 @@ typedef struct {
     bool escapes;                  /* used outside of that block */
 } LlvmReg;
 
+/* What an index computation gave: base + factor * coef, an offset of a pointer (coef 0). */
+typedef struct { LLVMValueRef base, factor; int64_t coef; LLVMValueRef value; } LlvmMemo;
+
 typedef struct {
     Llvm *l;
     const Kernel *k;
@@ -22,10 +25,14 @@ typedef struct {
     LLVMMetadataRef *scope_list, *noalias_list;    /* of each buffer, NULL: none */
     int *scope_end;                /* of every block, in order of the text: the number behind its last inner block */
     int scope_count, scope_cap, scope_next;
+    LlvmMemo *memo; int memo_count, memo_cap;      /* of the open blocks: their values are there wherever what follows may use them */
     unsigned alias_scope_kind, noalias_kind, loop_kind;
 } LlvmKernel;
 
 LLVMValueRef emit_llvm_index(LlvmKernel *e, const Index *x, const char *name);
+/* The value that was made of the same parts before, NULL: none; and remembering one, which is returned. */
+LLVMValueRef emit_llvm_recall(const LlvmKernel *e, LLVMValueRef base, LLVMValueRef factor, int64_t coef);
+LLVMValueRef emit_llvm_remember(LlvmKernel *e, LLVMValueRef base, LLVMValueRef factor, int64_t coef, LLVMValueRef value);
 LLVMTypeRef emit_llvm_type(const Llvm *l, RegType t);
 LLVMValueRef emit_llvm_get(LlvmKernel *e, Reg r);
 

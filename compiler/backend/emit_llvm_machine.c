@@ -13,8 +13,15 @@
 
 /* ---- triples ---- */
 
+/* What LLVM 14 does where it is asked, later versions do always. */
+#if LLVM_VERSION_MAJOR < 15
+#define OPAQUE_POINTERS , "-opaque-pointers"
+#else
+#define OPAQUE_POINTERS
+#endif
+
 static void initialize(void) {
-    static const char *const options[] = { "salunc", "-disable-lsr" };
+    static const char *const options[] = { "salunc", "-disable-lsr" OPAQUE_POINTERS };
     LLVMParseCommandLineOptions(COUNT(options), options, "");
     LLVMInitializeAllTargetInfos();
     LLVMInitializeAllTargets();
@@ -23,7 +30,7 @@ static void initialize(void) {
     LLVMInitializeAllAsmParsers();
 }
 
-static void initialize_once(void) {
+void emit_llvm_initialize(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, initialize);
 }
@@ -57,7 +64,7 @@ const char *emit_llvm_triple(Arena *a, const Target *t, const EmitOptions *o, co
     const char *triple = arena_strdup(a, text);
     LLVMTargetRef found;
     LLVMDisposeMessage(text);
-    initialize_once();
+    emit_llvm_initialize();
     if (LLVMGetTargetFromTriple(triple, &found, &message)) {
         *error = arena_printf(a, "LLVM has no processor %s", triple);
         LLVMDisposeMessage(message);
@@ -79,7 +86,7 @@ LLVMTargetMachineRef emit_llvm_machine(Arena *a, const char *triple, int level, 
     static const LLVMCodeGenOptLevel levels[] = { LLVMCodeGenLevelNone, LLVMCodeGenLevelLess, LLVMCodeGenLevelDefault, LLVMCodeGenLevelAggressive };
     LLVMTargetRef target;
     char *message = NULL;
-    initialize_once();
+    emit_llvm_initialize();
     if (LLVMGetTargetFromTriple(triple, &target, &message)) {
         *error = arena_printf(a, "LLVM: %s", message);
         LLVMDisposeMessage(message);

@@ -14,6 +14,12 @@ static LLVMValueRef pointer(LlvmKernel *e, int buffer) {
     return e->laundered[buffer] ? LLVMBuildLoad2(e->l->builder, e->l->ptr, e->buffer[buffer], e->k->buffers[buffer].name) : e->buffer[buffer];
 }
 
+/* p + i elements */
+static LLVMValueRef advance(LlvmKernel *e, int buffer, LLVMValueRef p, LLVMValueRef i) {
+    LLVMValueRef known = emit_llvm_recall(e, p, i, 0);
+    return known ? known : emit_llvm_remember(e, p, i, 0, LLVMBuildGEP2(e->l->builder, element_type(e, buffer), p, &i, 1, ""));
+}
+
 /* The part that varies first, so that neighbours share it. */
 LLVMValueRef emit_llvm_address(LlvmKernel *e, int buffer, const Index *at) {
     LLVMTypeRef element = element_type(e, buffer);
@@ -21,8 +27,7 @@ LLVMValueRef emit_llvm_address(LlvmKernel *e, int buffer, const Index *at) {
     if (at->count) {
         Index varying = *at;
         varying.base = 0;
-        LLVMValueRef i = emit_llvm_index(e, &varying, "");
-        p = LLVMBuildGEP2(e->l->builder, element, p, &i, 1, "");
+        p = advance(e, buffer, p, emit_llvm_index(e, &varying, ""));
     }
     if (at->base) {
         LLVMValueRef i = emit_llvm_i64(e->l, at->base);

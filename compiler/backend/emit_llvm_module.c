@@ -106,10 +106,14 @@ static LLVMValueRef places(Llvm *l, const Entry *e, const char *name) {
     return table(l, arena_printf(l->arena, "%s_args", name), l->structs[ABI_PLACE], values, count);
 }
 
-static LLVMValueRef call_row(Llvm *l, const Call *c, LLVMValueRef args, int first, int tap) {
+static LLVMValueRef kernel_of(Llvm *l, const Module *m, const Call *c) {
+    return l->part.entry ? emit_llvm_stub(l, m, c->kernel) : emit_llvm_kernel_name(l, c->kernel);
+}
+
+static LLVMValueRef call_row(Llvm *l, const Module *m, const Call *c, LLVMValueRef args, int first, int tap) {
     Row r = row_new(l, ABI_CALL);
     LLVMValueRef at = emit_llvm_i64(l, first);
-    set(&r, ABI_CALL_kernel, emit_llvm_kernel_name(l, c->kernel));
+    set(&r, ABI_CALL_kernel, kernel_of(l, m, c));
     set(&r, ABI_CALL_args, c->arg_count ? LLVMConstGEP2(l->structs[ABI_PLACE], args, &at, 1) : LLVMConstNull(l->ptr));
     set_int(&r, ABI_CALL_arg_count, c->arg_count);
     set_int(&r, ABI_CALL_tap, tap);
@@ -123,12 +127,12 @@ static LLVMValueRef call_row(Llvm *l, const Call *c, LLVMValueRef args, int firs
     return row_value(&r);
 }
 
-static LLVMValueRef entry_row(Llvm *l, const Entry *e, const char *name, const char *const *taps, int tap_count) {
+static LLVMValueRef entry_row(Llvm *l, const Module *m, const Entry *e, const char *name, const char *const *taps, int tap_count) {
     LLVMValueRef args = places(l, e, name), *calls = NEW_ARRAY(l->arena, LLVMValueRef, e->count + 1);
     int first = 0;
     for (int i = 0; i < e->count; i++) {
         const Call *c = &e->calls[i];
-        calls[i] = call_row(l, c, args, first, emit_tap_index(taps, tap_count, c->tap));
+        calls[i] = call_row(l, m, c, args, first, emit_tap_index(taps, tap_count, c->tap));
         first += c->arg_count;
     }
     Row r = row_new(l, ABI_ENTRY);
@@ -318,7 +322,7 @@ static void set_entries(Row *r, const Module *m) {
     set_int(r, ABI_PROGRAM_tap_count, tap_count);
     set(r, ABI_PROGRAM_taps, names(r->l, taps, tap_count));
     for (int i = 0; i < ENTRY_COUNT; i++)
-        set(r, fields[i], entry_row(r->l, &m->entry[i], ids[i], taps, tap_count));
+        set(r, fields[i], entry_row(r->l, m, &m->entry[i], ids[i], taps, tap_count));
 }
 
 LLVMValueRef emit_llvm_module(Llvm *l, const Module *m, const EmitOptions *o) {
@@ -335,5 +339,5 @@ LLVMValueRef emit_llvm_module(Llvm *l, const Module *m, const EmitOptions *o) {
         embed(l, &r, m, o->embed);
     const char *name = arena_printf(l->arena, "%s_program", emit_prefix(m));
     LLVMValueRef value = row_value(&r);
-    return o->header || o->api || l->exported ? exported_constant(l, name, value) : constant(l, name, value);
+    return o->header || o->api || l->part.apart ? exported_constant(l, name, value) : constant(l, name, value);
 }

@@ -77,7 +77,8 @@ const char *emit_prefix(const Module *m) {
 }
 
 const char *emit_numeric(const Module *m) {
-    return arena_printf(m->arena, "w%d %s %s", m->target->width, m->target->fma ? "fma" : "nofma", m->math == MATH_STRICT ? "strict" : "fast");
+    return arena_printf(m->arena, "w%d %s %s%s", m->target->width, m->target->fma ? "fma" : "nofma", m->math == MATH_STRICT ? "strict" : "fast",
+                        m->program->int8 ? " int8" : "");
 }
 
 static void add_tap(const char **taps, int *count, const char *tap) {

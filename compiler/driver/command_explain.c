@@ -27,7 +27,7 @@ static double call_tasks(const Module *m, const Call *c) {
     return (double)c->tasks * (double)(c->unit ? (m->program->batch + c->unit - 1) / c->unit : 1);
 }
 
-static double value_bytes(const Node *n) { return 4.0 * (double)shape_count(&n->shape); }
+static double value_bytes(const Node *n) { return (n->type == TYPE_U8 ? 1.0 : 4.0) * (double)shape_count(&n->shape); }
 
 /* ---- who reads a value ---- */
 

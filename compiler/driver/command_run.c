@@ -38,8 +38,12 @@ static int load_by_compiler(Compilation *c, InMemory *p) {
 
 /* ---- in memory ---- */
 
+static void report(const char *stage, double milliseconds) {
+    fprintf(stderr, "%-10s %8.2f ms\n", stage, milliseconds);
+}
+
 static int load(Compilation *c, InMemory *p) {
-    EmitOptions e = { .cpu = c->o->cpu, .level = options_level(c->o, 2) };
+    EmitOptions e = { .cpu = c->o->cpu, .level = options_level(c->o, 2), .profile = c->o->profile, .report = c->o->time ? report : NULL };
     const void *program = NULL;
     const char *error = NULL;
     if (!p->backend->load)
@@ -65,6 +69,8 @@ static int run_program(Options *o, bool train, int (*program_main)(const SalunPr
         return SALUN_BAD_INPUT;
     if (!compile_module(&c, train))
         return compilation_end(&c);
+    if (o->time && train)
+        ARENA_PUSH(o->arena, o->rest, o->rest_count, o->rest_cap, arena_strdup(o->arena, "--time"));
     ARENA_PUSH(o->arena, o->rest, o->rest_count, o->rest_cap, NULL);
     double start = compile_clock();
     int code = load(&c, &p);

@@ -63,23 +63,50 @@ bool compile_build(Compilation *c, bool training) {
     return fail(c, is_declared(c) ? SALUN_FAIL : SALUN_BAD_INPUT);
 }
 
-bool compile_passes(Compilation *c, bool training) {
+static bool run_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
     double start = compile_clock();
+    c->program->int8 = c->o->int8;
+    c->program->recompute = c->recompute;
     passes_run(c->program, &c->o->pass);
     compile_report(c, "passes", start);
     return true;
 }
 
-bool compile_module(Compilation *c, bool training) {
-    if (!compile_passes(c, training))
+static bool lower(Compilation *c, bool training) {
+    if (!run_passes(c, training))
         return false;
     double start = compile_clock();
-    LowerOptions lower = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas };
-    c->module = module_lower(c->arena, c->program, &lower);
+    LowerOptions options = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv };
+    c->module = module_lower(c->arena, c->program, &options);
     compile_report(c, "lower", start);
     return true;
+}
+
+/* --memory: the least effort to save memory by which the module fits, and that module. */
+static bool lower_within(Compilation *c, int64_t limit) {
+    int64_t least = INT64_MAX;
+    for (c->recompute = 0; c->recompute < recompute_efforts(); c->recompute++) {
+        if (!lower(c, true))
+            return false;
+        if (c->module->block_bytes <= limit)
+            return true;
+        least = c->module->block_bytes < least ? c->module->block_bytes : least;
+    }
+    options_fail(SALUN_FAIL, "%s: %lld bytes are not enough for the values of a training step with %lld image%s; the least is %lld",
+                 c->o->files[0], (long long)limit, (long long)c->program->batch, c->program->batch == 1 ? "" : "s", (long long)least);
+    return fail(c, SALUN_FAIL);
+}
+
+bool compile_passes(Compilation *c, bool training) {
+    if (training && c->o->memory && !lower_within(c, c->o->memory))
+        return false;
+    return run_passes(c, training);
+}
+
+bool compile_module(Compilation *c, bool training) {
+    return training && c->o->memory ? lower_within(c, c->o->memory) : lower(c, training);
 }
 
 int compilation_end(Compilation *c) {

@@ -14,6 +14,7 @@ typedef struct {
     AstFile *tree;
     Program *program;
     Module *module;
+    int recompute;                     /* the effort to save training memory, Program.recompute */
     int code;
 } Compilation;
 

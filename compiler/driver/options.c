@@ -60,8 +60,9 @@ const int command_count = COUNT(commands);
 /* ---- options ---- */
 
 typedef enum {
-    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS, OPT_EMBED,
-    OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_SEED, OPT_WEIGHTS, OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
+    OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
+    OPT_PRECISION, OPT_MEMORY, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
 
@@ -88,6 +89,11 @@ static const OptionRow rows[] = {
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
+    { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
+    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     LOWER | EVAL,    "int8: convolutions of bounded values by whole numbers, for inference\n"
+      "                             (default f32; explain says which, and why)" },
+    { OPT_MEMORY,      "--memory",        NULL, "BYTES",        COMPILE | TRAIN | EXPLAIN, "at most so much for values while training (500M, 2G): others are\n"
+      "                             computed again" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
     { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot, c or llvm and stop" },
     { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1 and more: all; LLVM's 0 to 3" },
@@ -95,6 +101,7 @@ static const OptionRow rows[] = {
     { OPT_DUMP,        "--dump",          NULL, "PASS",         LOWER,           "print the graphs after a pass, `all` after each" },
     { OPT_LIST_PASSES, "--list-passes",   NULL, NULL,           LOWER,           "the passes in order, and stop" },
     { OPT_TIME,        "--time",          NULL, NULL,           LOWER,           "milliseconds of every stage" },
+    { OPT_PERF,        "--perf",          NULL, "map|dump",     IN_MEMORY,       "tell perf the names of kernels; dump: lines too, for `perf inject --jit`" },
     { OPT_SEED,        "--seed",          NULL, "S",            INIT,            "of the random numbers (default 1)" },
     { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         EVAL,            "parameters and states, .safetensors" },
     { OPT_INPUT,       "--input",         NULL, "[NAME=]FILE",  EVAL,            "images, .npy of float32, or of uint8 through `preprocess`" },
@@ -248,9 +255,31 @@ static int set_dump(Options *o, const OptionRow *row, const char *value) {
     return 0;
 }
 
+/* 1000, 500K, 500M, 2G: K, M and G are thousands, millions and thousands of millions. */
+static int set_memory(Options *o, const OptionRow *row, const char *value) {
+    static const char units[] = "KMG";
+    char *end;
+    double bytes = value[0] >= '0' && value[0] <= '9' ? strtod(value, &end) : 0;
+    if (!(bytes > 0))
+        return bad_value(row, value, "a number of bytes is needed, as in 500M");
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    for (; unit && unit >= units; unit--)
+        bytes *= 1000;
+    if ((*end && (!strchr(units, *end) || end[1])) || bytes > 1e15)
+        return bad_value(row, value, "a number of bytes is needed, as in 500M");
+    o->memory = (int64_t)bytes;
+    return 0;
+}
+
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
-    static const char *const math[] = { "fast", "strict" }, *const blas[] = { "builtin", "openblas" }, *const backends[] = { "c", "llvm" };
-    const char *const *words = row->id == OPT_MATH ? math : row->id == OPT_BLAS ? blas : backends;
+    static const struct { OptionId id; const char *words[2]; } choices[] = {
+        { OPT_MATH, { "fast", "strict" } }, { OPT_BLAS, { "builtin", "openblas" } }, { OPT_PRECISION, { "f32", "int8" } },
+        { OPT_PERF, { "map", "dump" } }, { OPT_BACKEND, { "c", "llvm" } },
+    };
+    int choice = 0;
+    while (choices[choice].id != row->id)
+        choice++;
+    const char *const *words = choices[choice].words;
     int i = parse_word(row, value, words, 2);
     if (i < 0)
         return SALUN_BAD_INPUT;
@@ -258,9 +287,19 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
         o->math = i ? MATH_STRICT : MATH_FAST;
     else if (row->id == OPT_BLAS)
         o->blas = i == 1;
+    else if (row->id == OPT_PRECISION)
+        o->int8 = i == 1;
+    else if (row->id == OPT_PERF)
+        o->profile = i ? PROFILE_DUMP : PROFILE_MAP;
     else
         o->backend = words[i];
     return 0;
+}
+
+static int set_conv(Options *o, const OptionRow *row, const char *value) {
+    int i = parse_word(row, value, conv_algorithm_text, CONV_ALGORITHMS);
+    o->conv = i < 0 ? CONV_AUTO : (ConvAlgorithm)i;
+    return i < 0 ? SALUN_BAD_INPUT : 0;
 }
 
 static int apply(Options *o, const OptionRow *row, const char *value, bool *done) {
@@ -272,7 +311,9 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
-    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: return set_choice(o, row, value);
+    case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_CONV: return set_conv(o, row, value);
+    case OPT_MEMORY: return set_memory(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);

@@ -3,6 +3,7 @@
 #ifndef SALUN_DRIVER_OPTIONS_H
 #define SALUN_DRIVER_OPTIONS_H
 
+#include "backend/backend.h"
 #include "graph/build.h"
 #include "kernel/module.h"
 #include "passes/passes.h"
@@ -35,10 +36,13 @@ struct Options {
     bool target_chosen;
     int level;                         /* -O, -1: not given */
     MathMode math;
-    bool blas, train;
+    ConvAlgorithm conv;
+    bool blas, train, int8;
+    int64_t memory;                    /* --memory: bytes, 0: no bound */
     PassOptions pass;
     const char **dump; int dump_cap;
     bool time;
+    Profile profile;                   /* --perf */
 
     const char *output;                /* -o */
     const char *emit;                  /* --emit, NULL: a program */

@@ -108,6 +108,13 @@ Node *graph_map_shape(Graph *g, const Expr *e, Node *const *in, int arity, Shape
     return append(g, n);
 }
 
+Node *graph_map_integer(Graph *g, const Expr *e, Node *const *in, int arity, Shape s, int channel, DType type, const Node *like) {
+    Node *n = node_new(g, OP_MAP, in, arity, s, channel, like);
+    n->attr.expr = e;
+    n->type = type;
+    return append(g, n);
+}
+
 Node *graph_map(Graph *g, const Expr *e, Node *const *in, int arity, const Node *like) {
     Shape s = { 0 };
     int channel = -1;
@@ -187,14 +194,22 @@ static Node *window_node(Graph *g, OpId op, Node *const *in, Shape s, int channe
     return append(g, n);
 }
 
-Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like) {
+static Shape conv_shape(const Node *x, const Node *w, const Window *win) {
     Shape s = x->shape;
     int64_t *sizes = s.dim + (window_sizes(win, &s) - s.dim);
     bool fits = x->shape.rank == win->spatial + 2 && window_result(win, window_sizes(win, &x->shape), sizes);
     assert(fits && "the window fits");
     (void)fits;
     s.dim[window_channel(win)] = w->shape.dim[0];
-    return window_node(g, OP_CONV, (Node *[]){ x, w }, s, window_channel(win), win, like);
+    return s;
+}
+
+Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like) {
+    return window_node(g, OP_CONV, (Node *[]){ x, w }, conv_shape(x, w, win), window_channel(win), win, like);
+}
+
+Node *graph_conv_int8(Graph *g, Node *x, Node *w, Node *zero, Node *step, const Window *win, const Node *like) {
+    return window_node(g, OP_CONV_INT8, (Node *[]){ x, w, zero, step }, conv_shape(x, w, win), window_channel(win), win, like);
 }
 
 Node *graph_conv_input(Graph *g, Node *dy, Node *w, const Window *win, Shape x, const Node *like) {

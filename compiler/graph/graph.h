@@ -169,8 +169,12 @@ Node *graph_scalar(Graph *g, ScalarId id, const Node *like);
 Node *graph_slab(Graph *g, TableId table, int64_t offset, int64_t count, const Node *like);
 Node *graph_map(Graph *g, const Expr *e, Node *const *in, int arity, const Node *like);   /* shape: join of the inputs */
 Node *graph_map_shape(Graph *g, const Expr *e, Node *const *in, int arity, Shape s, int channel, const Node *like);
+/* The same of another type: values are rounded to the nearest integer, ties to even, and lie in the type's range. */
+Node *graph_map_integer(Graph *g, const Expr *e, Node *const *in, int arity, Shape s, int channel, DType type, const Node *like);
 Node *graph_reduce(Graph *g, OpId op, Node *x, unsigned axes, const Node *like);
 Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like);
+/* A convolution by whole numbers: x holds bytes, whose meaning is step (x - zero); weights are rounded per output channel. */
+Node *graph_conv_int8(Graph *g, Node *x, Node *w, Node *zero, Node *step, const Window *win, const Node *like);
 Node *graph_conv_input(Graph *g, Node *dy, Node *w, const Window *win, Shape x, const Node *like);
 Node *graph_conv_weight(Graph *g, Node *x, Node *dy, const Window *win, Shape w, const Node *like);
 Node *graph_pool(Graph *g, OpId op, Node *const *in, const Window *win, Shape result, const Node *like);
@@ -250,18 +254,32 @@ typedef struct {
 
 typedef struct { const char *name; Shape shape; const char *what; Span span; bool replaceable; } Tap;   /* what: "salu", "conv" */
 
+/* What --precision=int8 made of one convolution of `infer`, and why. */
+typedef struct { const char *tap; Span span; bool int8; bool by_range; const char *why; } LayerPrecision;   /* by_range: only its input's range decided */
+
+/* Images that show which values occur. */
+typedef struct {
+    const double *const *tensors;     /* by index, row-major */
+    const double *images; int64_t count, per_image;   /* of input 0 */
+    const char *error;                /* set by the pass: what went wrong, NULL */
+} Calibration;
+
 struct Program {
     Arena *arena;
     ExprPool *exprs;
     const char *name;                 /* of the network or variant */
     const char *file;
     int64_t batch;                    /* capacity N */
+    int recompute;                    /* effort to save training memory: passes/recompute.c */
     TensorDecl **tensors; int tensor_count, tensor_cap;
     Tap *taps; int tap_count, tap_cap;
     Graph *infer, *step, *update;     /* step, update: NULL when compiled for inference only */
     PreStep *pre; int pre_count;      /* of input 0; 0: none declared */
     Recipe recipe;
     int64_t table_size[TABLE_COUNT];  /* floats; passes/tables.c */
+    bool int8;                        /* infer: convolutions of bytes where passes/quantize.c can */
+    Calibration *calibration;         /* for that, NULL: none */
+    LayerPrecision *precision; int precision_count, precision_cap;
     Table *names; int named;          /* program_tensor's index over tensors[0 .. named) */
 };
 

@@ -181,6 +181,17 @@ static const char *attention_error(const Node *n, const Shape *like) {
     return n->channel == 2 && shape_equal(&n->shape, like) ? NULL : "the shape or the channel axis is not the operator's";
 }
 
+static const char *int8_error(const Node *n) {
+    const char *error = contract_error(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    if (error)
+        return error;
+    if (n->attr.window.groups != 1 || n->attr.window.channel_last)
+        return "channels are in groups or last";
+    if (n->in[0]->type != TYPE_U8 || n->in[1]->type != TYPE_F32 || n->in[2]->type != TYPE_I32 || n->in[3]->type != TYPE_F32)
+        return "the types are not u8, f32, i32 and f32";
+    return n->in[2]->shape.rank || n->in[3]->shape.rank ? "zero and step are no scalars" : NULL;
+}
+
 static const char *pool_error(const Window *win, const Shape *image, const Shape *result) {
     if (win->channel_last)
         return "a pool's channels are axis 1";
@@ -199,8 +210,6 @@ static const char *map_error(const Node *n) {
         return "the expression uses an input that is not there";
     if (n->attr.expr->coord_limit > n->shape.rank)
         return "the expression uses a coordinate beyond the rank";
-    if (n->type != TYPE_F32)
-        return "the type is not f32";
     for (int i = 0; i < n->arity; i++) {
         Shape joined;
         if (!shape_join(&n->in[i]->shape, &n->shape, &joined) || !shape_equal(&joined, &n->shape))
@@ -326,6 +335,7 @@ static const char *rule_error(const Node *n) {
     case OP_MAP: return map_error(n);
     case OP_SUM: case OP_MAXIMUM: return reduce_error(n);
     case OP_CONV: return contract_error(n, a, b, &n->shape);
+    case OP_CONV_INT8: return int8_error(n);
     case OP_CONV_INPUT: return contract_error(n, &n->shape, b, a);
     case OP_CONV_WEIGHT: return contract_error(n, a, &n->shape, b);
     case OP_ATTENTION: case OP_ATTENTION_Q: return attention_error(n, a);
@@ -355,10 +365,10 @@ const char *node_error(const Node *n) {
     for (int i = 0; i < n->arity; i++) {
         if (!n->in[i])
             return "an input is missing";
-        if (n->in[i]->type != TYPE_F32 && class != CLASS_MAP && class != CLASS_MOVE)
+        if (n->in[i]->type != TYPE_F32 && class != CLASS_MAP && class != CLASS_MOVE && n->op != OP_CONV_INT8)
             return "an input is not f32";
     }
-    if (n->type != TYPE_F32 && class != CLASS_MOVE && n->op != OP_INPUT)
+    if (n->type != TYPE_F32 && class != CLASS_MOVE && class != CLASS_MAP && n->op != OP_INPUT)
         return "the type is not f32";
     const char *error = shape_error(n);
     return error ? error : rule_error(n);

@@ -3,9 +3,7 @@
  * for image of the unit, rows of the part, tiles of the row: sums in registers over
  * (input block, taps, lanes), then the group's body. Border tiles have the last dimension's taps unrolled and
  * leave out what lies outside; rows outside are left out by the bounds of the tap loops. */
-#include "kernel/conv.h"
-
-typedef struct { Index begin, end; bool all; } TapRange;
+#include "kernel/conv_winograd.h"
 
 /* Where the walk over dimensions stands. */
 typedef struct {
@@ -29,18 +27,17 @@ Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel) {
     return index_plus(index_scale(panel, p->block_step), p->block_base);
 }
 
-static Reg *accumulator(const ConvNest *c, int slot, int pixel) {
-    return &c->acc[slot * MAX_TILE_PIXELS + pixel];
+Reg conv_sum(ConvNest *c, int slot, int pixel) {
+    Reg *r = &c->acc[slot * MAX_TILE_PIXELS + pixel];
+    if (*r == NO_REG)
+        *r = kb_reg(c->k, c->p->int8 ? ELEM_I32 : ELEM_F32, true);
+    return *r;
 }
 
 void conv_zero(ConvNest *c, int pixels) {
     for (int v = 0; v < c->p->slots; v++)
-        for (int i = 0; i < pixels; i++) {
-            Reg *r = accumulator(c, v, i);
-            if (*r == NO_REG)
-                *r = kb_reg(c->k, ELEM_F32, true);
-            kb_set_const(c->k, *r, 0);
-        }
+        for (int i = 0; i < pixels; i++)
+            kb_set_const(c->k, conv_sum(c, v, i), 0);
 }
 
 /* ---- one tile ---- */
@@ -61,7 +58,7 @@ static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
                 continue;
             Reg data = kb_load(c->k, access, c->x, index_plus(index_var(x0), u * p->x_lane + i * t->pixel_step));
             for (int v = 0; v < p->slots; v++)
-                kb_set(c->k, *accumulator(c, v, i), KOP_FMA, data, weight[v], *accumulator(c, v, i));
+                kb_set(c->k, conv_sum(c, v, i), p->int8 ? KOP_DOT4 : KOP_FMA, data, weight[v], conv_sum(c, v, i));
         }
     }
 }
@@ -175,6 +172,11 @@ static Index image_element(const Walk *s, Index col) {
     return e;
 }
 
+static Reg result(ConvNest *c, int slot, int pixel) {
+    Reg sum = conv_sum(c, slot, pixel);
+    return c->p->int8 ? conv_int8_result(c, slot, sum) : sum;
+}
+
 static void finish_tile(Walk *s, Index first, int pixels) {
     ConvNest *c = s->c;
     const ConvPlan *p = c->p;
@@ -183,7 +185,7 @@ static void finish_tile(Walk *s, Index first, int pixels) {
         Index col = index_plus(index_scale(index_plus(first, i), f->so), f->r), at[MAX_RANK];
         position(s, col, at);
         for (int v = 0; v < p->slots; v++) {
-            Reg sum = *accumulator(c, v, i);
+            Reg sum = result(c, v, i);
             if (p->plain)
                 kb_store_lanes(c->k, ACCESS_MASKED, c->stage, image_element(s, col), index_const(1), 1, sum);
             else if (p->staged)
@@ -237,6 +239,30 @@ static void finish_image(ConvNest *c, const Group *g) {
 
 /* ---- rows ---- */
 
+/* The taps of the last dimension that pixel i of a tile has inside: [begin, end). */
+static void valid_taps(const TapDim *d, const TapPhase *f, const ColumnTile *t, int i, int64_t *range) {
+    range[0] = range[1] = 0;
+    for (int64_t tap = f->taps - 1; tap >= 0; tap--) {
+        if (!(valid_pixels(d, f, t, tap) >> i & 1))
+            continue;
+        range[0] = tap;
+        range[1] = range[1] ? range[1] : tap + 1;
+    }
+}
+
+/* What the tile's sums begin with. */
+static void start_tile(Walk *s, const ColumnTile *t) {
+    const ConvPlan *p = s->c->p;
+    int64_t columns[MAX_TILE_PIXELS][2];
+    if (!p->int8) {
+        conv_zero(s->c, (int)t->pixels);
+        return;
+    }
+    for (int i = 0; i < t->pixels; i++)
+        valid_taps(&p->dim[p->dims - 1], s->phase[p->dims - 1], t, i, columns[i]);
+    conv_int8_start(s->c, (int)t->pixels, s->taps, (const int64_t (*)[2])columns);
+}
+
 static Index tile_data(const Walk *s, Index first) {
     const ConvNest *c = s->c;
     const ConvPlan *p = c->p;
@@ -267,7 +293,7 @@ static void row_tiles(Walk *s, int phase) {
         Index first = index_const(t->first);
         if (t->repeat > 1)
             first = index_var(kb_loop(c->k, "tile", first, index_const(end), t->pixels));
-        conv_zero(c, (int)t->pixels);
+        start_tile(s, t);
         if (conv_taps(p, s->combination) > 0)
             sum_tile(s, t, tile_data(s, first), tile_weights(s));
         finish_tile(s, first, (int)t->pixels);
@@ -349,7 +375,10 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
         stop = index_add(begin, index_scale(index_var(whole), pixels));
     }
     Index first = index_var(kb_loop(c->k, "image", begin, stop, pixels));
-    conv_zero(c, pixels);
+    if (p->int8)
+        conv_int8_start(c, pixels, NULL, NULL);
+    else
+        conv_zero(c, pixels);
     Tile t = { pixels, (1u << pixels) - 1, p->x_image };
     Index x = index_scale(first, p->x_image), w = index_scale(c->panel, p->panel_floats);
     x = index_add(x, index_scale(c->first, p->x_unit));
@@ -364,7 +393,7 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
     Index row = index_add(first, index_scale(c->image, -1));
     for (int i = 0; i < pixels; i++)
         for (int v = 0; v < p->slots; v++)
-            kb_store(c->k, ACCESS_VECTOR, c->stage, index_scale(index_plus(index_scale(index_plus(row, i), p->slots), v), p->width), *accumulator(c, v, i));
+            kb_store(c->k, ACCESS_VECTOR, c->stage, index_scale(index_plus(index_scale(index_plus(row, i), p->slots), v), p->width), result(c, v, i));
     kb_end(c->k);
     return stop;
 }
@@ -436,6 +465,8 @@ static void build(ConvNest *c, const Group *g) {
     }
     c->first = conv_first_unit(k, p, c->panel);
     body_start(c->body);
+    if (p->int8)
+        conv_int8_begin(c);
     for (int v = 0; v < p->slots && !p->plain; v++)
         body_channels(c->body, v, conv_block(c, v));
     Index begin = index_scale(unit, p->unit);
@@ -456,34 +487,54 @@ static void build(ConvNest *c, const Group *g) {
     body_finish(c->body, c->panel, p->panels, row, p->parts, p->unit);
 }
 
-void lower_conv(Lower *l, const Group *g) {
-    ConvPlan p = conv_plan(l, g);
-    int weights = pack_weights(l, g, &p);
-    Kernel *k = lower_kernel(l, g, "");
+void conv_nest(Lower *l, const Group *g, ConvNest *c) {
+    const ConvPlan *p = c->p;
     Writer *title = writer_new(l->arena);
-    conv_plan_print(title, &p);
-    k->title = arena_printf(l->arena, "%s; %s", k->title, title->data);
-    ConvNest c = { .k = k, .p = &p };
-    c.x = kb_arg(k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
-    c.w = kb_arg(k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
-    c.body = body_new(l, k, g, p.slots);
-    c.stage = p.staged ? kb_scratch(k, "stage", ELEM_F32, stage_floats(&p)) : -1;
-    c.acc = NEW_ARRAY(l->arena, Reg, p.slots * MAX_TILE_PIXELS);
-    for (int i = 0; i < p.slots * MAX_TILE_PIXELS; i++)
-        c.acc[i] = NO_REG;
-    build(&c, g);
-    kernel_finish(k);
-    PlannedCall *call = lower_call(l, k, false);
-    call->tasks = p.panels * p.parts;
-    call->unit = p.unit;
-    call->flops = p.flops;
+    conv_plan_print(title, p);
+    c->k->title = arena_printf(l->arena, "%s; %s", c->k->title, title->data);
+    c->body = body_new(l, c->k, g, p->slots);
+    c->stage = p->staged ? kb_scratch(c->k, "stage", ELEM_F32, stage_floats(p)) : -1;
+    c->acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
+    for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
+        c->acc[i] = NO_REG;
+    build(c, g);
+    kernel_finish(c->k);
+}
+
+PlannedCall *conv_call(Lower *l, const Group *g, const ConvNest *c) {
+    const ConvPlan *p = c->p;
+    PlannedCall *call = lower_call(l, c->k, false);
+    call->tasks = p->panels * p->parts;
+    call->unit = p->unit;
+    call->flops = p->flops;
     call->group = g;
-    call_arg_value(call, p.x);
-    call_arg_temp(call, weights);
-    body_args(c.body, call);
+    call_arg_value(call, p->x);
+    return call;
+}
+
+void conv_outputs(PlannedCall *call, const Group *g, ConvNest *c) {
+    body_args(c->body, call);
     if (g->output_count) {
         call->tap = g->outputs[g->output_count - 1];
         call->out = call->arg_count - g->sum_count - 1;
     }
-    body_sums(c.body);
+    body_sums(c->body);
+}
+
+void lower_conv(Lower *l, const Group *g) {
+    ConvPlan p = conv_plan(l, g);
+    ConvChoice choice = conv_choose(l, g, &p);
+    if (choice.algorithm != CONV_DIRECT) {
+        lower_conv_winograd(l, g, &choice.plan, choice.why);
+        return;
+    }
+    int weights = pack_weights(l, g, &p);
+    ConvNest c = { .k = lower_kernel(l, g, ""), .p = &p };
+    c.x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
+    c.w = kb_arg(c.k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
+    conv_nest(l, g, &c);
+    c.k->title = arena_printf(l->arena, "%s%s", c.k->title, choice.why);
+    PlannedCall *call = conv_call(l, g, &c);
+    call_arg_temp(call, weights);
+    conv_outputs(call, g, &c);
 }

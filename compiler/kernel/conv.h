@@ -33,6 +33,7 @@ typedef enum {
 typedef struct {
     ConvForm form;
     bool backward;             /* CONV_INPUT */
+    bool int8;                 /* CONV_INT8: x is counted in words of 4 bytes, 4 channels of a pixel; lanes are words */
     bool depthwise;            /* one input channel per output channel: lanes side by side */
     const char *why;           /* of the form, for readers */
     Node *x, *w, *y;
@@ -81,13 +82,44 @@ typedef struct {
     int x, w, stage;           /* buffers */
     Index image, panel;
     Index first;               /* input unit that the panel begins with */
-    Reg *acc;                  /* [slot][pixel] */
+    Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
+    int start, scale;          /* int8: buffers of conv_int8.c */
+    Reg *scales;               /* int8: per slot */
 } ConvNest;
+Reg conv_sum(ConvNest *c, int slot, int pixel);                /* the register of a sum */
 void conv_points(ConvNest *c, Index row_begin, Index row_end);
 void conv_zero(ConvNest *c, int pixels);
 Index conv_block(const ConvNest *c, int slot);                 /* channel block of a slot */
 Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel);  /* emits what it takes to know `first` */
 
+/* The nest of c->k over the operands' buffers, which it has, and the group's; its call, x its first argument; the group's. */
+void conv_nest(Lower *l, const Group *g, ConvNest *c);
+PlannedCall *conv_call(Lower *l, const Group *g, const ConvNest *c);
+void conv_outputs(PlannedCall *call, const Group *g, ConvNest *c);
+
+/* conv_int8.c: sums of bytes begin with what the bytes' zero adds up to over the taps that are inside, and end as floats. */
+typedef struct { Index begin, end; bool all; } TapRange;       /* taps of a dimension that read inside; all: every row has all */
+void conv_int8_begin(ConvNest *c);                             /* at the start of the task */
+/* Sets the sums of `pixels` results; rows: taps of the outer dimensions; columns: of the last, [begin, end) per pixel. */
+void conv_int8_start(ConvNest *c, int pixels, const TapRange *rows, const int64_t (*columns)[2]);
+Reg conv_int8_result(ConvNest *c, int slot, Reg sum);
+
+/* pack_int8.c: appends the call that rounds and packs weights; the temporaries that hold them, what sums begin with, and the
+ * scale of each output channel. */
+typedef struct { int weights, start, scale; } PackedInt8;
+PackedInt8 pack_int8(Lower *l, const Group *g, const ConvPlan *p);
+/* What sums begin with: [panel][taps before end, per dimension][V * W] integers, so many per panel and slot in vectors. */
+int64_t conv_int8_starts(const ConvPlan *p);
+Index conv_int8_at(const ConvPlan *p, const Index *end);       /* the vector of slot 0 of panel 0 for these ends */
+
 /* pack.c: appends the call that packs p's weights; the temporary that holds them. */
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
+bool pack_is_constant(const Node *w);      /* made of parameters and states alone: packed once in entry infer */
+
+/* Cycles of one input channel and tap for `count` results in tiles of V blocks by `pixels`: products, loads, a bound by
+ * the products' latency. The pixels of a tile that the registers hold; 0: too many blocks. */
+double conv_tile_cost(int slots, int64_t pixels, int64_t count);
+int conv_tile_pixels(const Target *t, int slots);
+/* Cycles of one processor for the whole batch, the group's body apart. */
+double conv_plan_cost(const ConvPlan *p);
 #endif

@@ -70,9 +70,10 @@ static bool is_blocked(const Node *n) { return value_info(n)->layout == LAYOUT_B
 static void plan_strides(ConvPlan *p) {
     int64_t pixels = pixels_of(p, p->x);
     bool blocked = is_blocked(p->x), last = p->window->channel_last;
-    p->x_pixel = blocked ? p->width : last ? p->in_channels : 1;
+    int64_t lanes = p->int8 ? p->width / 4 : p->width;
+    p->x_pixel = blocked ? lanes : last ? p->in_channels : 1;
     p->x_lane = blocked || last ? 1 : pixels;
-    p->x_unit = blocked ? pixels * p->width : p->x_lane;
+    p->x_unit = blocked ? pixels * lanes : p->x_lane;
     p->x_image = blocked ? ceil_div(p->in_channels, p->width) * p->x_unit : p->in_channels * pixels;
     int64_t stride = p->x_pixel;
     for (int i = p->dims - 1; i >= 0; i--) {
@@ -119,6 +120,8 @@ static void plan_inputs(ConvPlan *p, int slots) {
         p->blocks = plain ? p->in_channels : ceil_div(p->in_channels, p->width);
     }
     p->lanes = plain ? p->blocks : min64(p->in_channels, p->width);
+    if (p->int8)
+        p->lanes = ceil_div(p->lanes, 4);
     if (plain)
         p->blocks = 1;
     if (p->depthwise) {
@@ -156,20 +159,24 @@ ColumnTiles conv_tiles(const ConvPlan *p, const TapPhase *f) {
     return t;
 }
 
-static int tile_pixels(const Target *t, int slots) {
+int conv_tile_pixels(const Target *t, int slots) {
     int spare = t->registers - slots - (t->fma ? 1 : 2);
     return (int)min64(MAX_TILE_PIXELS, spare / slots);
 }
 
-/* Time of one input channel and tap over a row, per channel block: products, loads, a bound by their latency. */
-static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t count) {
+double conv_tile_cost(int slots, int64_t max_pixels, int64_t count) {
     int64_t tiles = ceil_div(count, max_pixels), size = ceil_div(count, tiles);
     double cost = 0;
     for (int64_t first = 0; first < count; first += size) {
         int64_t pixels = min64(size, count - first);
         cost += (double)max64(slots * pixels, LATENCY) + 0.35 * (double)pixels + slots;
     }
-    return cost * (double)(p->blocks * p->lanes) / slots;
+    return cost;
+}
+
+/* Time of one tap over a row, per channel block. */
+static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t count) {
+    return conv_tile_cost(slots, max_pixels, count) * (double)(p->blocks * p->lanes) / slots;
 }
 
 /* V divides the number of channel blocks. */
@@ -178,17 +185,17 @@ static void choose_tile(ConvPlan *p, const Target *t, int64_t count) {
     int limit = p->depthwise ? 1 : 8, best = 1;
     double best_cost = 0;
     for (int slots = 1; slots <= limit; slots++) {
-        if (blocks % slots || tile_pixels(t, slots) < 1)
+        if (blocks % slots || conv_tile_pixels(t, slots) < 1)
             continue;
         plan_inputs(p, slots);
-        double cost = row_cost(p, slots, tile_pixels(t, slots), count);
+        double cost = row_cost(p, slots, conv_tile_pixels(t, slots), count);
         if (slots == 1 || cost < best_cost * 0.995) {
             best = slots;
             best_cost = cost;
         }
     }
     p->slots = best;
-    p->pixels = tile_pixels(t, best);
+    p->pixels = conv_tile_pixels(t, best);
     plan_inputs(p, best);
 }
 
@@ -369,7 +376,7 @@ static bool is_long_body(const Group *g) {
 
 ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
-    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
     int channel = window_channel(p.window);
     assert(!is_blocked(p.x) || p.x->channel == channel);
@@ -397,14 +404,41 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     return p;
 }
 
+/* The share of the taps of dimension i that read inside. */
+static double inside_share(const ConvPlan *p, int i) {
+    const TapDim *d = &p->dim[i];
+    double inside = 0, all = 0;
+    for (int f = 0; f < d->phases; f++)
+        for (int64_t q = 0; q < d->phase[f].count; q++)
+            for (int64_t t = 0; t < d->phase[f].taps; t++) {
+                int64_t at = q * d->phase[f].si + d->phase[f].off + t * d->phase[f].doff;
+                inside += at >= 0 && at < d->in;
+                all++;
+            }
+    return all > 0 ? inside / all : 1;
+}
+
+double conv_plan_cost(const ConvPlan *p) {
+    enum { BYTES_PER_CYCLE = 10 };             /* of weights from memory, beside products */
+    const TapDim *last = &p->dim[p->dims - 1];
+    double taps = (double)conv_taps(p, 0), rows = 1, panels = (double)(p->panels * p->slots);
+    for (int i = 0; i < p->dims; i++)
+        taps *= inside_share(p, i);
+    for (int i = 0; i < p->dims - 1; i++)
+        rows *= (double)p->dim[i].phase[0].count;
+    double row = row_cost(p, p->slots, p->pixels, last->phase[0].count) * taps * panels;
+    double tasks = (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
+    return ((double)p->images * rows * row + (double)(p->panels * p->panel_floats * 4) / BYTES_PER_CYCLE) * (1 + 1 / tasks);
+}
+
 void conv_plan_print(Writer *out, const ConvPlan *p) {
     static const char *const form[] = { "tiled", "images", "points" };
     writer_printf(out, "%s%s %lld->%lld: %s (%s), tile %d x %d pixels", p->depthwise ? "depthwise " : "",
-                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels,
+                  op_info[p->y->op].text, (long long)p->in_channels, (long long)p->out_channels,
                   form[p->form], p->why, p->slots * p->width, p->pixels);
     if (p->merged > 1)
         writer_printf(out, ", %lld rows joined", (long long)p->merged);
-    writer_printf(out, ", %lld input blocks of %lld, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
-                  (long long)p->blocks, (long long)p->lanes, (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
+    writer_printf(out, ", %lld input blocks of %lld%s, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
+                  (long long)p->blocks, (long long)p->lanes, p->int8 ? " words" : "", (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
                   (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "");
 }

@@ -312,7 +312,7 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
 }
 
 bool is_linear(const Node *n) {
-    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1;
+    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */
@@ -321,7 +321,7 @@ static bool takes_maps(const Fuse *f, const Node *anchor) {
         return true;
     if (f->blas && is_linear(anchor))
         return false;
-    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
+    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_CONV_INT8 || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
 static bool same_space(const Group *g, const Node *n) {
@@ -343,16 +343,28 @@ static bool waits_for(const Fuse *f, const Node *n, const Group *g) {
     return false;
 }
 
-/* A member is read by members as a register: it must be the node itself, not a reshaped view of it. */
+/* A member is read by members as a register: it must be the node itself, not a reshaped view of it, and not rounded. */
 static bool reads_view(const Node *n, const Group *g) {
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
         bool own = !value_info(x)->alias && shape_equal(&x->shape, &g->space);
-        if (maker(x) == g && (!own || x->op == OP_SUM))
+        if (maker(x) == g && (!own || x->op == OP_SUM || x->type != TYPE_F32))
             return true;
     }
     return false;
 }
+
+/* Whether g computes forward values for the second time. */
+static bool is_late(const Group *g) {
+    bool late = g->anchor && g->anchor->again == AGAIN_LATE;
+    for (int i = 0; i < g->map_count && !late; i++)
+        late = g->maps[i]->again == AGAIN_LATE;
+    for (int i = 0; i < g->sum_count && !late; i++)
+        late = g->sums[i]->again == AGAIN_LATE;
+    return late;
+}
+
+static bool same_time(const Group *g, const Node *n) { return is_late(g) == (n->again == AGAIN_LATE); }
 
 static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
@@ -360,7 +372,7 @@ static Group *group_to_join(const Fuse *f, const Node *n) {
         Group *g = maker(n->in[i]);
         if (!g || is_inside(n->in[i]) || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
             continue;
-        if (!waits_for(f, n, g) && !reads_view(n, g))
+        if (same_time(g, n) && !waits_for(f, n, g) && !reads_view(n, g))
             best = g;
     }
     return best;
@@ -378,7 +390,7 @@ static bool group_reads(const Group *g, const Node *x) {
 static Group *group_beside(const Fuse *f, const Node *n) {
     for (int k = f->count - 1; k >= 0; k--) {
         Group *g = f->groups[k];
-        if (g->anchor || !same_space(g, n) || waits_for(f, n, g) || reads_view(n, g))
+        if (g->anchor || !same_space(g, n) || !same_time(g, n) || waits_for(f, n, g) || reads_view(n, g))
             continue;
         for (int i = 0; i < n->arity; i++)
             if (shape_equal(&n->in[i]->shape, &n->shape) && group_reads(g, n->in[i]))
@@ -515,7 +527,7 @@ static Node *waiting_node(const Fuse *f) {
 
 static bool is_backward(const Group *g) {
     const Node *n = g->anchor ? g->anchor : g->map_count ? g->maps[g->map_count - 1] : g->sums[0];
-    return !value_info(n)->forward && n->again != AGAIN_LATE;
+    return !value_info(n)->forward && !is_late(g);
 }
 
 /* How much of x this group computes or reads anyway. */
@@ -523,8 +535,12 @@ static int share_of(const Group *g, const Node *x) {
     if (copy_in(g, x))
         return 1 + x->arity;
     int share = 0;
-    for (int i = 0; i < x->arity; i++)
-        share += copy_in(g, x->in[i]) || (shape_equal(&x->in[i]->shape, &x->shape) && group_reads(g, x->in[i]));
+    for (int i = 0; i < x->arity; i++) {
+        if (is_inside(x->in[i]))
+            share += share_of(g, x->in[i]);
+        else
+            share += shape_equal(&x->in[i]->shape, &x->shape) && group_reads(g, x->in[i]);
+    }
     return share;
 }
 
@@ -731,9 +747,9 @@ static int oldest_free(const Sorting *s, const bool *of, bool is, bool but_late)
 }
 
 /* What runs next: a group that only gives something away, so that what it reads is done with; else the oldest that is
- * no forward value's second time; else the oldest that such a group waits for. */
+ * no forward value's second time. The oldest of the second time that it waits for goes before it. */
 static int next_group(const Sorting *s) {
-    int pick = oldest_free(s, s->sink, true, false);
+    int pick = oldest_free(s, s->sink, true, true);
     if (pick < 0)
         pick = oldest_free(s, s->late, false, true);
     for (int i = 0; pick >= 0 && !is_free(s, pick, false); i++)
@@ -749,8 +765,12 @@ static bool gives_away(const Fuse *f, const Group *g) {
     return true;
 }
 
-static bool is_late(const Group *g) {
-    return g->anchor ? g->anchor->again == AGAIN_LATE : g->map_count && g->maps[0]->again == AGAIN_LATE;
+/* A pass that does nothing but store what is computed again. */
+static bool only_copies(const Group *g) {
+    bool only = !g->anchor && !g->sum_count;
+    for (int i = 0; i < g->map_count; i++)
+        only = only && value_info(g->maps[i])->copy_of;
+    return only;
 }
 
 /* Groups in an order that `before` allows. */
@@ -759,7 +779,7 @@ static Group **sort_groups(Fuse *f) {
     Sorting s = {f, NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1)};
     for (int i = 0; i < f->count; i++) {
         s.sink[i] = f->graph == f->graph->program->step && gives_away(f, f->groups[i]);
-        s.late[i] = is_late(f->groups[i]);
+        s.late[i] = is_late(f->groups[i]) || only_copies(f->groups[i]);
     }
     for (int at = 0; at < f->count; at++) {
         int pick = next_group(&s);

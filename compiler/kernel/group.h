@@ -54,6 +54,7 @@ Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas);   /* assign
 void grouping_print(Writer *out, const Grouping *g);         /* --emit=groups */
 void grouping_verify(const Grouping *g);
 int64_t value_floats(const Node *n, int width);              /* memory of a value in its layout, elements */
+int64_t value_size(const Node *n, int width);
 
 /* Feature maps (batched, more than one channel) are blocked where this says so. */
 bool layout_wants_blocks(const Node *n);

@@ -20,6 +20,10 @@ int64_t value_floats(const Node *n, int width) {
     return count / channels * ceil_div(channels, width) * width;
 }
 
+int64_t value_size(const Node *n, int width) {
+    return value_floats(n, width) * (n->type == TYPE_U8 ? 1 : 4);
+}
+
 Index plain_index(const Node *n, const Index *at) {
     Index sum = index_const(0);
     int64_t stride = 1;

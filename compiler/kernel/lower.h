@@ -78,6 +78,7 @@ bool body_flat(const Group *g);
 
 /* schedules, one file each */
 void lower_conv(Lower *l, const Group *g);                   /* CONV and CONV_INPUT */
+void lower_conv_int8(Lower *l, const Group *g);              /* CONV_INT8 */
 void lower_conv_weight(Lower *l, const Group *g);
 void lower_product(Lower *l, const Group *g);                /* linear layers by the BLAS */
 void lower_map(Lower *l, const Group *g);

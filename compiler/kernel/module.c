@@ -97,7 +97,7 @@ Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix) {
 
 typedef struct { OpId op; void (*lower)(Lower *, const Group *); } Schedule;
 static const Schedule schedules[] = {
-    {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight},
+    {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight}, {OP_CONV_INT8, lower_conv_int8},
     {OP_MAXPOOL, lower_pool}, {OP_MAXPOOL_INPUT, lower_pool}, {OP_AVGPOOL, lower_pool}, {OP_AVGPOOL_INPUT, lower_pool},
     {OP_SUM, lower_reduce}, {OP_MAXIMUM, lower_reduce}, {OP_RESHAPE, lower_move}, {OP_TRANSPOSE, lower_move},
     {OP_ATTENTION, lower_attention}, {OP_ATTENTION_Q, lower_attention_gradients}, {OP_ATTENTION_K, lower_attention_gradients},
@@ -159,7 +159,7 @@ static MemPlace arg_place(const Lower *l, const ArgRef *a) {
 
 static void describe_value(const Lower *l, const PlannedCall *p, Call *c) {
     c->tap = p->tap && p->tap->tap[0] ? p->tap->tap : NULL;
-    c->out = p->tap ? p->out : -1;
+    c->out = p->tap && p->tap->type == TYPE_F32 ? p->out : -1;
     if (c->out < 0)
         return;
     const Node *n = p->args[p->out].value;
@@ -195,7 +195,7 @@ static void lower_entry(Module *m, EntryId entry, Graph *g) {
 
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
-    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .apart = o->apart};
+    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .apart = o->apart};
     static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     for (int i = 0; i < ENTRY_COUNT; i++)
         m->entry[i].name = names[i];

@@ -40,6 +40,11 @@ typedef struct {                /* one line of --emit=plan */
 
 typedef struct Grouping Grouping;
 
+/* How convolutions are computed. Winograd's algorithms are for windows of 3x3 with stride 1, and never for strict
+ * arithmetic; everything else is direct whatever is asked for. */
+typedef enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_ALGORITHMS } ConvAlgorithm;
+extern const char *const conv_algorithm_text[CONV_ALGORITHMS];    /* "auto", "direct", "winograd2", "winograd4" */
+
 typedef struct {
     Arena *arena;
     Program *program;
@@ -54,6 +59,7 @@ typedef struct {
     PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
     bool blas;                 /* plain matrix products may call the BLAS */
+    ConvAlgorithm conv;        /* AUTO: the cheapest */
     bool apart;                /* see LowerOptions */
 } Module;
 
@@ -62,6 +68,7 @@ typedef struct {
     const Target *target;
     MathMode math;
     bool blas;
+    ConvAlgorithm conv;
     bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
 } LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);

@@ -12,7 +12,7 @@ typedef struct {
 
 static Index zero(void) { return index_const(0); }
 
-static bool is_constant(const Node *w) {
+bool pack_is_constant(const Node *w) {
     while (value_info(w)->alias)
         w = value_info(w)->alias;
     return w->op == OP_TENSOR || (value_info(w)->group && value_info(w)->group->prepare);
@@ -134,7 +134,7 @@ static void pack_groups(Pack *s, int combination) {
 }
 
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p) {
-    bool constant = is_constant(p->w);
+    bool constant = pack_is_constant(p->w);
     int64_t count = p->panels * p->panel_floats;
     int temp = lower_temp(l, count * 4, constant, "packed weights");
     Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p, .window = 1 };

@@ -46,7 +46,7 @@ static int *life_of(Plan *p, const ArgRef *a) {
 static int new_life(Plan *p, const ArgRef *a, bool prepare) {
     Life life = {.first = INT32_MAX, .last = -1, .value = a->value ? base_of(a->value) : NULL, .temp = a->temp, .prepared = prepare};
     if (a->value)
-        life.bytes = 4 * value_floats(life.value, p->l->target->width);
+        life.bytes = value_size(life.value, p->l->target->width);
     else {
         life.bytes = p->l->temps[a->temp].bytes;
         life.prepared = p->l->temps[a->temp].prepared || prepare;

@@ -33,12 +33,19 @@ void pass_autodiff(Program *p);
 /* optimizer.c: graph `update` from the recipe; only for a program with `step`. Needs tables. */
 void pass_optimizer(Program *p);
 
+void graph_narrow(Graph *g);                  /* narrow.c: a node of which only one slice is read is computed for it alone */
 void graph_fold(Graph *g);                    /* fold.c: simpler expressions, nodes of constant inputs evaluated, moves that move nothing gone */
 void graph_cse(Graph *g);                     /* cse.c: equal nodes become one */
 void graph_dce(Graph *g);                     /* dce.c: nodes that no output and no effect needs go; inputs stay */
 
-/* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass. Bits stay. */
+/* quantize.c: with program->int8, convolutions of `infer` whose input is bounded, by its formula or by what calibration saw,
+ * read bytes. Fills program->precision. Needs tables for calibration. */
+void pass_quantize(Program *p);
+
+/* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass; how far that
+ * goes says p->recompute. Bits stay. */
 void pass_recompute(Program *p);
+int recompute_efforts(void);                  /* p->recompute is from 0, cheapest, to below this */
 
 /* ---- forward.c: replacing many nodes in one walk, by way of Node.note ---- */
 void forward_start(Graph *g);

@@ -15,10 +15,12 @@ typedef struct {
 static const Pass pipeline[] = {
     /* name        program         graph       from -O  effect, as --list-passes prints it */
     { "tables",    pass_tables,    NULL,       0,       "give every parameter and state its place, those trained alike together" },
+    { "narrow",    NULL,           graph_narrow, 1,     "compute what is sliced for the slice alone" },
     { "autodiff",  pass_autodiff,  NULL,       0,       "extend the step graph with gradients" },
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
     { "cse",       NULL,           graph_cse,  1,       "merge equal computations" },
+    { "quantize",  pass_quantize,  NULL,       0,       "--precision=int8: convolutions of bounded values by whole numbers" },
     { "dce",       NULL,           graph_dce,  0,       "drop what no output and no effect needs" },
     { "recompute", pass_recompute, NULL,       1,       "compute again in the backward pass what is cheaper than keeping it" },
 };

@@ -216,6 +216,8 @@ static int train_steps(Trainer *t, SalunError *err) {
         code = train_batch(t, batch, err);
         if (code)
             return code;
+        if (t->images_here == batch->n)
+            trainer_report(t, "first step");
         show(t);
         if (*t->stop)
             return salun_error(err, SALUN_INTERRUPTED, "stopped by a signal");
@@ -255,6 +257,7 @@ static int begin(Trainer *t, SalunError *err) {
     t->checkpoint_step = t->options->resume ? t->at.step : -1;
     if (!t->options->resume && (code = keep_checkpoint(t, err)))
         return code;
+    trainer_report(t, "checkpoint");
     if (t->at.step >= t->total_steps)
         return SALUN_OK;
     return loader_start(t->loader, t->at.epoch, t->at.position, t->epochs, err);

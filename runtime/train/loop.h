@@ -25,6 +25,7 @@ typedef struct {
     TrainPoint at;
     int64_t checkpoint_step, saved_step;                 /* the steps that checkpoint and weights on disk stand at, -1: none */
     double checkpoint_time, started, begun_seconds;      /* clock; at.seconds at `started` */
+    double reported;                   /* clock: of the last trainer_report */
     double evaluation_seconds, all_evaluation_seconds;   /* of the last evaluation; of all since `started` */
     int64_t images_here;               /* trained since `started` */
 
@@ -47,6 +48,8 @@ int trainer_evaluate(Trainer *t, SalunError *err);
 /* The state before the first step, new logs with their header line; or the checkpoint's state, and the logs cut to it. */
 int trainer_begin(Trainer *t, SalunError *err);
 int trainer_resume(Trainer *t, SalunError *err);
+/* With --time: what this stage took, the time since the last report. */
+void trainer_report(Trainer *t, const char *stage);
 
 /* ---- diagnose.c ---- */
 

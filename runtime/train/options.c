@@ -47,6 +47,7 @@ static const Option table[] = {
     { "batch-log", TEXT, AT(batch_log), 0, 0, "FILE", "one JSON line per step" },
     { "dump-gradients", TEXT, AT(dump_gradients), 0, 0, "FILE", "gradients of the mean loss of the last step (.safetensors)" },
     { "eval-only", FLAG, AT(eval_only), 0, 0, NULL, "evaluate the weights (--weights, or --resume: the checkpoint's) and stop" },
+    { "time", FLAG, AT(time), 0, 0, NULL, "milliseconds of what comes before the first step, and of that step" },
     { "help", FLAG, AT(help), 0, 0, NULL, "this text" },
 };
 #undef AT

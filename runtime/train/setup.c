@@ -54,7 +54,8 @@ static int open_model(Trainer *t, SalunError *err) {
     t->model = salun_create(p, (int)o->threads, err);
     if (!t->model)
         return err->code;
-    salun_init(t->model, o->seed);
+    if (!o->resume)                    /* a checkpoint holds all that is initialised here */
+        salun_init(t->model, o->seed);
     salun_set_seed(t->model, o->seed);
     salun_set_smoothing(t->model, (float)o->smoothing);
     salun_set_step(t->model, 0);
@@ -148,20 +149,31 @@ static void identify(Trainer *t) {
     identity_add(id, "test data", "%" PRId64 " images %016" PRIx64, t->eval_images->count, tested->hash[t->eval_images == &tested->test]);
 }
 
+void trainer_report(Trainer *t, const char *stage) {
+    double now = salun_seconds();
+    if (t->options->time)
+        progress_line(&t->progress, "%-10s %8.2f ms", stage, 1e3 * (now - t->reported));
+    t->reported = now;
+}
+
 int trainer_open(Trainer *t, const SalunProgram *p, const Options *o, const volatile sig_atomic_t *stop, SalunError *err) {
     *t = (Trainer){ .program = p, .options = o, .stop = stop, .log.fd = -1, .batch_log.fd = -1 };
+    t->reported = salun_seconds();
     progress_begin(&t->progress, stderr);
     int code = check_program(p, err);
     if (!code)
         code = open_data(t, err);
-    if (!code)
-        code = open_model(t, err);
+    if (code)
+        return code;
+    trainer_report(t, "data");
+    code = open_model(t, err);
     if (!code)
         code = open_loaders(t, err);
     if (!code)
         code = open_memory(t, err);
     if (code)
         return code;
+    trainer_report(t, "weights");
     set_length(t);
     identify(t);
     return SALUN_OK;

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 import compare
 import golden_io
 import networks
-from networks import MARGINS, TERMS, Center, RescaleNet, ResNet, Salu, Vgg19
+from networks import MARGINS, TERMS, Center, RescaleNet, ResNet, Salu, Vgg19, Vit
 
 SMOOTHING = 0.1
 BATCHES = (1, 3, 16)
@@ -34,7 +34,7 @@ class Case:
     """A network at small width. options: as on salunc's command line; runs: (n, step) of the training runs.
 
     The seed draws the weights. For vgg19 one is taken that leaves no patch of an image without a living channel, where
-    a max pool would choose between equals."""
+    a max pool would choose between equals, for vit one whose gradients fit 16 bits (golden_io.quantize)."""
 
     def __init__(self, seed, model, options, size, classes, build, runs=None, gain=1.0):
         self.seed, self.model, self.options, self.size, self.classes, self.build = (
@@ -58,6 +58,11 @@ def vgg19(seed, norm, runs=None):
                 lambda: Vgg19(2, 7, 64, 24, norm), runs, gain=math.sqrt(2))
 
 
+def vit(seed, dim, heads, norm, act):
+    return Case(seed, "vit", f"dim={dim} depth=2 heads={heads} norm={norm} act={act}", 32, 10,
+                lambda: Vit(32, 4, dim, 2, heads, 2, 10, norm, act))
+
+
 EARLY_AND_LATE = [(3, 0), (16, 3), (1, 9), (3, 9), (16, 9)]
 CASES = {
     "resnet18-salu": resnet18(100, "salu", "swalu"),
@@ -71,6 +76,8 @@ CASES = {
     "vgg19-none": vgg19(236, "none"),
     "vgg19-batchnorm": vgg19(107, "batchnorm"),
     "vgg19-center": vgg19(250, "center", EARLY_AND_LATE),
+    "vit-salu": vit(117, 36, 3, "salu", "galu"),
+    "vit-layernorm": vit(122, 48, 3, "layernorm", "gelu"),
 }
 
 
@@ -87,7 +94,7 @@ def draw_weights(model, case):
             if isinstance(module, (nn.Conv2d, nn.Linear)) and kind == "weight":
                 std = case.gain / math.sqrt(np.prod(shape[1:]))
                 value = random.uniform(-1, 1, shape) * math.sqrt(3) * std
-            elif isinstance(module, Salu) or kind in ("scale", "running_var"):
+            elif isinstance(module, (Salu, nn.LayerNorm)) and kind != "bias" or kind in ("scale", "running_var"):
                 value = random.uniform(0.5, 2, shape)
             elif isinstance(module, nn.BatchNorm2d) and kind == "weight":
                 value = random.uniform(0.3, 0.8, shape)

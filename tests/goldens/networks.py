@@ -3,6 +3,8 @@
 Own definitions: nothing is taken from a model library but the parameters' names.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -87,6 +89,11 @@ class Swalu(Salu):
         return x / 2 * (1 + super().forward(x))
 
 
+class Galu(Salu):
+    def forward(self, x):
+        return x / 2 * (1 + super().forward(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+
+
 class Center(nn.Module):
     """x + bias - mean; for the first 8 steps of training mean is averaged and bias counts a hundredth."""
 
@@ -115,7 +122,8 @@ class WatchedConv(nn.Conv2d):
         return TERMS.watch(self.bias, super().forward(x))
 
 
-LAYERS = {"salu": Salu, "swalu": Swalu, "batchnorm": nn.BatchNorm2d, "relu": lambda channels: Relu()}
+LAYERS = {"salu": Salu, "swalu": Swalu, "batchnorm": nn.BatchNorm2d, "relu": lambda channels: Relu(),
+          "galu": Galu, "layernorm": nn.LayerNorm, "gelu": lambda channels: nn.GELU()}
 
 
 def conv(channels, width, size, stride=1, groups=1):
@@ -266,3 +274,52 @@ class Vgg19(nn.Module):
         x = relu(layer["0"](self.features(x).flatten(1)))
         x = relu(layer["3"](layer["center1"](x)))
         return layer["6"](layer["center2"](x))
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.qkv, self.proj = heads, nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        n, tokens, dim = x.shape
+        q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        p = torch.softmax(q @ k.transpose(2, 3) * (dim // self.heads) ** -0.5, 3)
+        return self.proj((p @ v).transpose(1, 2).reshape(n, tokens, dim))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, ratio, act):
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(dim, ratio * dim), act(dim), nn.Linear(ratio * dim, dim)
+
+    def forward(self, x):
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class VitBlock(nn.Module):
+    def __init__(self, dim, heads, ratio, norm, act):
+        super().__init__()
+        self.norm1, self.attn, self.norm2, self.mlp = norm(dim), Attention(dim, heads), norm(dim), Mlp(dim, ratio, act)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Vit(nn.Module):
+    """Vision transformer with a class token and learned positions; ratio: of the width inside of the MLP."""
+
+    def __init__(self, size, patch, dim, depth, heads, ratio, classes, norm, act):
+        super().__init__()
+        norm, act = LAYERS[norm], LAYERS[act]
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, dim, patch, patch)})
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, (size // patch) ** 2 + 1, dim))
+        self.blocks = nn.Sequential(*[VitBlock(dim, heads, ratio, norm, act) for _ in range(depth)])
+        self.norm, self.head = norm(dim), nn.Linear(dim, classes)
+
+    def forward(self, x):
+        x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        return self.head(self.norm(self.blocks(x)[:, 0]))

@@ -230,6 +230,58 @@ def check_memory(weights):
         train([SALUNC, "train", "--blas=openblas", model("smallnet"), "--batch", "32"], DIGITS, "memory-blas")
 
 
+# ---- debuggers and profilers ----
+
+def layer_lines():
+    return {n for n, line in enumerate(read(model("smallnet")).decode().splitlines(), 1) if "conv(" in line}
+
+
+def check_gdb(weights):
+    with test("gdb stops at a line of the network in memory"):
+        line = min(layer_lines())
+        script = path("stop.gdb")
+        with open(script, "w") as out:
+            out.write(f"set breakpoint pending on\nset pagination off\nset debuginfod enabled off\nbreak smallnet.snet:{line}\n"
+                      f"run run {model('smallnet')} --weights {weights} --bench 0.01\nbacktrace 1\nkill\n")
+        said = run(["gdb", "-q", "-batch", "-nx", "-x", script, SALUNC])
+        require(re.search(rf"hit Breakpoint .*kernel_\w+ \(.*\) at \S*smallnet\.snet:{line}", said), said[-600:])
+
+
+def check_perf():
+    with test("--perf=map: addresses and names of kernels"):
+        command = [SALUNC, "run", "--perf=map", model("smallnet"), "--bench", "0.01"]
+        child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+        child.communicate()
+        name = f"/tmp/perf-{child.pid}.map"
+        rows = [line.split() for line in read(name).decode().splitlines()]
+        os.unlink(name)
+        require(child.returncode == 0 and len(rows) > 5, f"exit code {child.returncode}, {len(rows)} rows")
+        require(all(int(row[0], 16) and int(row[1], 16) and row[2].startswith("kernel_") for row in rows), f"rows {rows[:3]}")
+        spans = sorted((int(row[0], 16), int(row[1], 16)) for row in rows)
+        require(all(a + size <= b for (a, size), (b, _) in zip(spans, spans[1:])), "kernels overlap")
+    with test("--perf=dump: a file for perf inject"):
+        folder = path("jitdump")
+        code, _, err = call([SALUNC, "run", "--perf=dump", model("smallnet"), "--bench", "0.01"], env={"JITDUMPDIR": folder})
+        if "built without" in err:
+            note(f"--perf=dump: {err.strip()}")
+        else:
+            found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(".dump")]
+            require(code == 0 and found, f"exit code {code}, files {found}: {err}")
+            text = read(found[0])
+            require(text[:4] in (b"JiTD", b"DTiJ") and b"kernel_" in text and b"smallnet.snet" in text, "no kernels or no lines in it")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_time():
+    with test("--time: stages of compiling and of training"):
+        code, _, err = call([SALUNC, "train", "--time", model("smallnet"), "--batch=8", "--data", DIGITS, "--steps", "1", "--save",
+                             path("time.safetensors")])
+        stages = {line.split("  ")[0].strip() for line in err.splitlines() if line.endswith(" ms")}
+        wanted = {"parse", "lower", "load", "kernels", "ir", "optimize", "code", "link", "data", "weights", "checkpoint", "first step"}
+        missing = {stage for stage in wanted if not re.search(rf"^ *{stage} +[0-9.]+ ms$", err, re.M)}
+        require(code == 0 and not missing, f"exit code {code}, without {missing}, {stages}")
+
+
 # ---- text, lines, processors ----
 
 def check_text():
@@ -275,6 +327,9 @@ def main():
     run([SALUNC, "init", model("smallnet"), "-o", weights, "--seed", 3])
     check_files(weights)
     check_memory(weights)
+    check_gdb(weights)
+    check_perf()
+    check_time()
     check_text()
     check_instructions()
     for seed in range(1, 4 if QUICK else 25):

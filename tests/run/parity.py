@@ -2,19 +2,20 @@
 """parity.py [CASE...] - compiled networks against PyTorch's numbers (tests/goldens).
 
 Every case is compiled for inference and for training with a batch of 16, and run with 1, 3 and 16 images: logits of
-the inference program, gradients, states and loss of the training program. Three cases are compiled with other batches,
-targets and strict arithmetic as well.
+the inference program, gradients, states and loss of the training program. Some cases are compiled with other batches,
+targets and strict arithmetic as well, and some evaluated by the interpreter.
 """
 
 import json
 import os
 import sys
 
-from lib import GOLDENS, MODELS, QUICK, Failure, compile_net, end, note, require, run, runnable_targets, test, work
+from lib import GOLDENS, MODELS, QUICK, SALUNC, Failure, compile_net, end, note, require, run, runnable_targets, test, work
 
 COMPARE = os.path.join(GOLDENS, "compare.py")
 UNPACK = os.path.join(GOLDENS, "unpack.py")
 FOLDER = work("parity")
+INTERPRETED = ["vit-salu", "vit-layernorm"]
 STILL = {"rescalenet": ["dropout=0", "channel_dropout=0"]}
 
 
@@ -60,6 +61,18 @@ def check_run(case, base, program, n, step):
         compare("states", f"{stem}.w.safetensors", expect)
 
 
+def check_interpreter(case, net, given, n):
+    base = os.path.join(FOLDER, case)
+    evaluate = [SALUNC, "eval", net, *given, "--batch", n, "--weights", f"{base}.weights.safetensors"]
+    with test(f"{case} interpreted logits n={n}"):
+        run([*evaluate, "--input", f"{base}.n{n}.input.npy", "--output", f"{base}.y.npy"])
+        compare("logits", f"{base}.y.npy", f"{base}.n{n}.expect.safetensors")
+    with test(f"{case} interpreted gradients n={n}"):
+        images = f"{base}.n{n}.step0"
+        run([*evaluate, "--input", f"{images}.images.npy", "--labels", f"{images}.labels.npy", "--gradients", f"{base}.g.safetensors"])
+        compare("gradients", f"{base}.g.safetensors", f"{images}.expect.safetensors")
+
+
 def check_case(case, model, options, runs, batch, extra, label, batches):
     base = os.path.join(FOLDER, case)
     net = os.path.join(MODELS, model + ".snet")
@@ -84,6 +97,8 @@ def variants(case):
     able = runnable_targets(("portable", "avx2"))
     return {"resnet18-salu": [("strict portable", 16, ["--math=strict", "--target=portable"]), ("batch 3", 3, [])],
             "rescale50-groups": [("avx2", 16, ["--target=avx2"])] if "avx2" in able else [],
+            "vit-salu": [("strict portable", 16, ["--math=strict", "--target=portable"]), ("batch 3", 3, [])],
+            "vit-layernorm": [("avx2", 16, ["--target=avx2"])] if "avx2" in able else [],
             "vgg19-none": [("openblas", 16, ["--blas=openblas"])]}.get(case, [])
 
 
@@ -97,6 +112,8 @@ def main():
         sizes = [int(n) for n in batches.split(",")]
         pairs = [tuple(map(int, pair.split(":"))) for pair in runs.split(",")]
         check_case(case, model, options, pairs, 16, [], case, sizes)
+        if case in INTERPRETED and not QUICK:
+            check_interpreter(case, os.path.join(MODELS, model + ".snet"), [part for option in options.split() for part in ("-D", option)], 3)
         for label, batch, extra in [] if QUICK else variants(case):
             some = [pair for pair in pairs if pair[0] <= batch][-2:]
             check_case(case, model, options, some, batch, extra, f"{case} {label}", sizes)

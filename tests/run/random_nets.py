@@ -2,7 +2,8 @@
 """random_nets.py [--seed S] [--count N] [--seconds T] [--keep] - random networks: compiled programs against the interpreter.
 
 Draws networks as .snet text: odd channel counts, strides, groups, kernels, paddings, dilations, activations (users'
-formulas too), residuals, pools, normalizers, batches. For each, `salunc eval --double` is compared with the inference program at all
+formulas too), residuals, pools, normalizers, batches; every third over tokens: linear layers, attention, parts of
+tensors put together. For each, `salunc eval --double` is compared with the inference program at all
 targets, the gradients of training programs with the interpreter's, and those with differences of the interpreter's
 loss (where training computes what inference does). Without options: a fixed set of seeds, as long as the time allows.
 A failing network is printed with its seed and kept.
@@ -49,9 +50,12 @@ class Draw:
         self.classes = self.pick((2, 3, 5, 10, 17))
         self.batch = self.pick((1, 2, 3, 8, 9, 16))
         self.n = int(self.r.integers(1, self.batch + 1))
+        self.draw()
+        self.close()
+
+    def draw(self):
         for _ in range(int(self.r.integers(3, 8))):
             self.pick((self.conv, self.conv, self.act, self.act, self.norm, self.residual, self.pool, self.arithmetic))()
-        self.close()
 
     def pick(self, options):
         return options[int(self.r.integers(len(options)))]
@@ -156,6 +160,123 @@ class Draw:
         head = "".join(f"activation {formula}\n" for formula in sorted(self.used))
         return (f"{head}network Net(x: f32[N, {c}, {h}, {w}]) {{\n" + "\n".join(self.lines) + "\n}\n"
                 "train Net {\n  loss cross_entropy(smoothing = 0.1)\n  optimizer sgd(lr = 0.1)\n  epochs 1\n  seed 1\n}\n")
+
+
+class Tokens(Draw):
+    """A network over tokens [N, tokens, channels]; channels stands for the last axis."""
+
+    WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 17, 24, 32, 36, 48)
+
+    def draw(self):
+        self.tokens = 0
+        if self.chance(0.3):
+            self.conv()
+        size = self.pick([k for k in (1, 2, 3, 4) if k <= min(self.height, self.width)])
+        out = self.pick(self.WIDTHS)
+        self.put(f"x |> conv({out}, {size}, {size}, padding = 0, bias = true) as {self.label()} |> reshape([{out}, -1]) |> transpose([0, 2, 1])")
+        self.tokens, self.channels = (self.height // size) * (self.width // size), out
+        for _ in range(int(self.r.integers(3, 8))):
+            self.pick((self.linear, self.attention, self.attention, self.across, self.act, self.norm, self.arithmetic, self.learned,
+                       self.cut, self.gate, self.join, self.mix, self.center, self.mlp))()
+
+    def heads(self, channels):
+        return self.pick([h for h in (1, 2, 3, 4, 6, 8) if channels % h == 0])
+
+    def linear(self):
+        self.channels = self.pick(self.WIDTHS)
+        self.put(f"x |> linear({self.channels}{self.pick(('', '', ', bias = false'))}) as {self.label()}")
+
+    def attention(self):
+        causal = self.pick(("", "", ", causal = true"))
+        layer = f"attention({self.heads(self.channels)}{causal}) as {self.label()}"
+        self.put(f"x + (x |> {self.pick(('layernorm', 'salu', 'rmsnorm'))} as {self.label()} |> {layer})" if self.chance(0.7) else f"x |> {layer}")
+
+    def across(self):
+        """Queries from some of the tokens, keys and values from others; all through one linear layer or three."""
+        width, (q, k, v) = self.pick(self.WIDTHS), (self.label() for _ in "qkv")
+        queries, causal = int(self.r.integers(1, self.tokens + 1)), self.pick(("", ", causal = true"))
+        scale = self.pick(("", ", scale = 0.4"))
+        if self.chance(0.5):
+            self.lines.append(f"  {q}, {k}, {v} = x |> linear({3 * width}) as {self.label()} |> split(2, 3)")
+        else:
+            self.lines += [f"  {part} = x |> linear({width}) as {part}" for part in (q, k, v)]
+        begin = int(self.r.integers(0, self.tokens - queries + 1))
+        self.put(f"attend({q} |> slice(1, {begin}..{begin + queries}), {k}, {v}, heads = {self.heads(width)}{causal}{scale})")
+        self.tokens, self.channels = queries, width
+
+    def mlp(self):
+        inner, width = self.pick(self.WIDTHS), self.channels
+        self.put(f"x + (x |> linear({inner}) as {self.label()} |> {self.activation()} as {self.label()} |> linear({width}) as {self.label()})")
+
+    def norm(self):
+        name = self.pick(("batchnorm", "center", "salu", "layernorm", "rmsnorm", "instancenorm", "softmax", "softmax(axis = 1)"))
+        self.same = self.same and name in SAME_IN_TRAINING + ("softmax", "softmax(axis = 1)")
+        if self.tokens > 1 or name not in ("batchnorm", "instancenorm"):
+            self.put(f"x |> {name} as {self.label()}")
+
+    def learned(self):
+        name, shape = self.label(), self.pick((f"1, {self.tokens}, {self.channels}", f"1, 1, {self.channels}", f"{self.channels}",
+                                               f"{self.tokens}, 1"))
+        self.lines.append(f"  param {name}: f32[{shape}] = normal(0.5)")
+        self.put(f"x {self.pick('+*')} {name}")
+
+    def cut(self):
+        axis = self.pick((1, 1, 2))
+        whole = self.tokens if axis == 1 else self.channels
+        size = int(self.r.integers(max(1, whole // 2), whole + 1))
+        begin = int(self.r.integers(0, whole - size + 1))
+        self.put(f"x |> slice({axis}, {begin}..{begin + size})")
+        if axis == 1:
+            self.tokens = size
+        else:
+            self.channels = size
+
+    def gate(self):
+        """One half of the channels times a function of the other."""
+        if self.channels % 2:
+            self.channels += 1
+            self.put(f"x |> pad(2, {self.pick(('0, 1', '1, 0'))})")
+        a, b = self.label(), self.label()
+        self.lines.append(f"  {a}, {b} = x |> split(2, 2)")
+        self.put(f"{a} * ({b} |> {self.activation()} as {self.label()})")
+        self.channels //= 2
+
+    def join(self):
+        """A class token in front, tokens behind tokens, channels beside channels."""
+        name, kind = self.label(), int(self.r.integers(3))
+        if kind == 0:
+            self.lines.append(f"  param {name}: f32[1, 1, {self.channels}] = normal(0.5)")
+            self.put(f"concat({name}, x, axis = 1)")
+            self.tokens += 1
+        elif kind == 1 and self.tokens < 80:
+            self.put(f"concat(x, x |> {self.activation()} as {self.label()}, axis = 1)")
+            self.tokens *= 2
+        else:
+            width = self.pick((1, 3, 16))
+            self.put(f"[x |> linear({width}) as {name}, x] |> concat(2)")
+            self.channels += width
+
+    def mix(self):
+        """A linear layer over the places of each channel."""
+        if self.tokens > 80:
+            return
+        out, (t, c) = self.pick((1, 4, 16, 20)), (self.tokens, self.channels)
+        self.put(f"x |> transpose([0, 2, 1]) |> reshape([{c}, {t}], channel = 2) |> linear({out}) as {self.label()} "
+                 f"|> transpose([0, 2, 1]) |> reshape([{out}, {c}], channel = 2)")
+        self.tokens = out
+
+    def center(self):
+        self.put(f"x - mean(x, axis = {self.pick((1, 2))}, keep = true)")
+
+    def close(self):
+        last = self.pick((f"slice(1, {int(self.r.integers(self.tokens))})", "mean(1)", "global_avgpool", "sum(1)", "flatten"))
+        if last == "flatten" and self.channels * self.tokens > 3000:
+            last = "slice(1, -1)"
+        self.lines.append(f"  return x |> {last} |> linear({self.classes}) as fc")
+
+
+def draw_network(seed):
+    return Tokens(seed) if seed % 3 == 2 else Draw(seed)
 
 
 # ---- inference ----
@@ -268,7 +389,7 @@ def check_training(net, draw, weights, tensors, x, targets, seed, math):
 # ---- all ----
 
 def check(seed, targets):
-    draw = Draw(seed)
+    draw = draw_network(seed)
     os.environ["CFLAGS"] = "" if seed % 4 == 0 else "-O1"     # most networks are compiled for many, a few as users do
     net, weights = os.path.join(FOLDER, "net.snet"), os.path.join(FOLDER, "w.safetensors")
     with open(net, "w") as out:
@@ -303,7 +424,7 @@ def main():
     seeds = range(arguments.seed, arguments.seed + count)
     if arguments.print:
         for seed in seeds:
-            print(f"# seed {seed}, batch {Draw(seed).batch}\n{Draw(seed).text()}")
+            print(f"# seed {seed}, batch {draw_network(seed).batch}\n{draw_network(seed).text()}")
         return
     targets = arguments.target or runnable_targets()
     begin, done = time.monotonic(), 0

@@ -113,7 +113,7 @@ static Llvm *make_module(const Target *t, Kernel *const *kernels, const char *tr
     EmitOptions o = { 0 };
     Llvm *l = emit_llvm_new(t, &o, triple, "test");
     const char *error = NULL;
-    l->exported = true;
+    l->part.apart = true;
     for (int i = 0; i < KERNELS; i++)
         emit_llvm_kernel(l, kernels[i], NEW_ARRAY(arena, bool, 256));
     LLVMDIBuilderFinalize(l->debug);

@@ -5,237 +5,17 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "interp/interp.h"
-#include "kernel/kir_eval.h"
-#include "kernel/module.h"
-#include "passes/passes.h"
-
-typedef struct {
-    OpId op;
-    int64_t batch, n, channels, out, groups;   /* channels of the image, of the result of CONV */
-    int spatial;
-    int64_t in[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
-    bool plain;                                /* the data operand is the caller's array itself */
-    int body;                                  /* 0: nothing behind; 1: a long chain of operations and a sum by channel */
-} Case;
-
-typedef struct { uint64_t s; } Rng;
-static uint32_t rng_next(Rng *r) { r->s = r->s * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(r->s >> 33); }
-static int64_t rng_below(Rng *r, int64_t n) { return (int64_t)(rng_next(r) % (uint32_t)n); }
-static float rng_real(Rng *r) { return (float)(rng_next(r) / 1073741824.0 - 1); }
-
-/* ---- one program ---- */
-
-static Window window_of(const Case *c) {
-    Window w = { .spatial = c->spatial, .groups = c->groups };
-    for (int i = 0; i < c->spatial; i++) {
-        w.kernel[i] = c->kernel[i];
-        w.stride[i] = c->stride[i];
-        w.dilation[i] = c->dilation[i];
-        w.pad_lo[i] = c->lo[i];
-        w.pad_hi[i] = c->hi[i];
-    }
-    return w;
-}
-
-static Shape image_shape(const Case *c, int64_t channels, const int64_t *size) {
-    int64_t dim[MAX_RANK] = { c->batch, channels };
-    for (int i = 0; i < c->spatial; i++)
-        dim[2 + i] = size[i];
-    return shape_of(true, 2 + c->spatial, dim);
-}
-
-/* The caller's array, or a copy of it that the compiler lays out as it likes. */
-static Node *operand(Graph *g, const Case *c, const char *name, Shape s) {
-    Node *x = graph_input(g, name, TYPE_F32, s, 1, NULL);
-    if (c->plain)
-        return x;
-    const Expr *e = expr_make(g->exprs, EXPR_MUL, expr_input(g->exprs, 0), expr_const(g->exprs, 0.75), NULL);
-    return graph_map(g, e, &x, 1, NULL);
-}
-
-static Node *weights(Graph *g, const Case *c) {
-    int64_t dim[MAX_RANK] = { c->out, c->channels / c->groups };
-    for (int i = 0; i < c->spatial; i++)
-        dim[2 + i] = c->kernel[i];
-    TensorDecl *t = program_add_tensor(g->program, "w", shape_of(false, 2 + c->spatial, dim), -1, false);
-    return graph_tensor(g, t, NULL);
-}
-
-static Node *build_op(Graph *g, const Case *c) {
-    Window w = window_of(c);
-    int64_t out[3] = { 0 };
-    if (c->spatial)
-        assert_true(window_result(&w, c->in, out));
-    bool pool = c->op == OP_MAXPOOL || c->op == OP_AVGPOOL || c->op == OP_MAXPOOL_INPUT || c->op == OP_AVGPOOL_INPUT;
-    Shape large = image_shape(c, c->channels, c->in), small = image_shape(c, pool ? c->channels : c->out, out);
-    switch (c->op) {
-    case OP_CONV: return graph_conv(g, operand(g, c, "x", large), weights(g, c), &w, NULL);
-    case OP_CONV_INPUT: return graph_conv_input(g, operand(g, c, "dy", small), weights(g, c), &w, large, NULL);
-    case OP_CONV_WEIGHT: {
-        Node *x = operand(g, c, "x", large), *dy = operand(g, c, "dy", small);
-        Node *w_node = weights(g, c);
-        return graph_conv_weight(g, x, dy, &w, w_node->shape, NULL);
-    }
-    case OP_MAXPOOL_INPUT: {
-        Node *x = operand(g, c, "x", large), *dy = operand(g, c, "dy", small);
-        Node *y = graph_pool(g, OP_MAXPOOL, &x, &w, small, NULL);
-        return graph_pool(g, c->op, (Node *[]){ x, y, dy }, &w, large, NULL);
-    }
-    case OP_AVGPOOL_INPUT: {
-        Node *dy = operand(g, c, "dy", small);
-        return graph_pool(g, c->op, &dy, &w, large, NULL);
-    }
-    default: {
-        Node *x = operand(g, c, "x", large);
-        return graph_pool(g, c->op, &x, &w, small, NULL);
-    }
-    }
-}
-
-static Program *make_program(Arena *a, const Case *c) {
-    Program *p = program_new(a, "conv");
-    p->batch = c->batch;
-    Graph *g = p->infer = graph_new(p, "infer");
-    Node *y = build_op(g, c);
-    if (c->body && y->shape.batched) {
-        ExprPool *e = p->exprs;
-        const Expr *x = expr_input(e, 0), *q = expr_make(e, EXPR_ADD, expr_const(e, 1), expr_make(e, EXPR_MUL, x, x, NULL), NULL);
-        const Expr *f = expr_make(e, EXPR_ADD, expr_const(e, 0.5), expr_make(e, EXPR_DIV, x, expr_make(e, EXPR_SQRT, q, NULL, NULL), NULL), NULL);
-        y = graph_map(g, f, &y, 1, NULL);
-        graph_output(g, "y", y);
-        graph_output(g, "sum", graph_reduce(g, OP_SUM, y, ((1u << y->shape.rank) - 1) & ~2u, NULL));
-    } else {
-        graph_output(g, "y", y);
-    }
-    return p;
-}
-
-/* ---- running ---- */
-
-typedef struct {
-    float *space[SPACE_COUNT];
-    int64_t bytes[SPACE_COUNT];
-} Memory;
-
-static void give(Arena *a, Memory *m, int space, int64_t bytes, float fill) {
-    m->bytes[space] = bytes;
-    m->space[space] = NEW_ARRAY(a, float, bytes / 4 + 16);
-    for (int64_t i = 0; i < bytes / 4; i++)
-        m->space[space][i] = fill;
-}
-
-static void run_entry(const Module *m, Memory *mem, EntryId entry, int64_t n) {
-    Arena *a = arena_new(0);
-    Writer *why = writer_new(a);
-    EvalRun run = { .n = n };
-    for (int i = 0; i < m->entry[entry].count; i++) {
-        const Call *c = &m->entry[entry].calls[i];
-        EvalBuffer args[64];
-        for (int k = 0; k < c->arg_count; k++)
-            args[k] = (EvalBuffer){ (char *)mem->space[c->args[k].space] + c->args[k].offset,
-                                    (mem->bytes[c->args[k].space] - c->args[k].offset) / 4 };
-        int64_t tasks = c->unit ? c->tasks * ((n + c->unit - 1) / c->unit) : c->tasks;
-        for (int64_t t = 0; t < tasks; t++)
-            if (!kernel_eval(c->kernel, args, &run, t, why)) {
-                kernel_print(why, c->kernel);
-                fail_msg("%s", why->data);
-            }
-    }
-    arena_destroy(a);
-}
-
-static void fill_random(float *to, int64_t count, Rng *rng) {
-    for (int64_t i = 0; i < count; i++)
-        to[i] = rng_real(rng);
-}
-
-/* The program's memory with inputs and weights of `seed`; image i is the same at any capacity. */
-static Memory prepare_memory(Arena *a, const Module *m, uint64_t seed) {
-    Memory mem = { 0 };
-    Program *p = m->program;
-    const Graph *g = p->infer;
-    Rng rng = { seed };
-    give(a, &mem, SPACE_PARAMS, p->table_size[TABLE_PARAMS] * 4, 0);
-    for (int i = 0; i < p->tensor_count; i++)
-        fill_random(mem.space[SPACE_PARAMS] + p->tensors[i]->offset, shape_count(&p->tensors[i]->shape), &rng);
-    give(a, &mem, SPACE_PREPARED, m->prepared_bytes, NAN);
-    give(a, &mem, SPACE_BLOCK, m->block_bytes, NAN);
-    for (int i = 0; i < g->input_count; i++) {
-        int64_t count = shape_count(&g->inputs[i].node->shape);
-        give(a, &mem, SPACE_INPUT + i, count * 4, 0);
-        fill_random(mem.space[SPACE_INPUT + i], count, &(Rng){ seed + 100 + (uint64_t)i });
-    }
-    for (int i = 0; i < g->output_count; i++)
-        give(a, &mem, SPACE_OUTPUT + i, shape_count(&g->outputs[i].node->shape) * 4, NAN);
-    return mem;
-}
-
-static Module *lower_case(Arena *a, const Case *c, const char *target, MathMode math) {
-    Program *p = make_program(a, c);
-    passes_run(p, &(PassOptions){ .level = 0, .limit = -1, .verify = true });
-    LowerOptions o = { .target = target_find(target), .math = math };
-    return module_lower(a, p, &o);
-}
-
-static const char *case_text(Arena *a, const Case *c, const char *target) {
-    Writer *w = writer_new(a);
-    writer_printf(w, "%s %s batch %d n %d channels %d -> %d groups %d%s body %d:", op_info[c->op].text, target, (int)c->batch, (int)c->n,
-                  (int)c->channels, (int)c->out, (int)c->groups, c->plain ? " plain" : "", c->body);
-    for (int i = 0; i < c->spatial; i++)
-        writer_printf(w, " in %d k %d s %d d %d pad %d,%d;", (int)c->in[i], (int)c->kernel[i], (int)c->stride[i],
-                      (int)c->dilation[i], (int)c->lo[i], (int)c->hi[i]);
-    return w->data;
-}
-
-static void compare(const char *what, const float *got, const double *want, int64_t count) {
-    double scale = 1e-3;
-    for (int64_t i = 0; i < count; i++)
-        scale = fmax(scale, fabs(want[i]));
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs((double)got[i] - want[i]) <= 2e-5 * scale))
-            fail_msg("%s: element %lld is %g, not %g", what, (long long)i, (double)got[i], want[i]);
-}
-
-static void check_case(const Case *c, const char *target, uint64_t seed) {
-    Arena *a = arena_new(0);
-    const char *what = case_text(a, c, target);
-    Module *m = lower_case(a, c, target, MATH_STRICT);
-    Memory mem = prepare_memory(a, m, seed);
-    Program *p = m->program;
-    Interp *it = interp_new(p, true, 0);
-    for (int i = 0; i < p->tensor_count; i++) {
-        int64_t count = shape_count(&p->tensors[i]->shape);
-        double *v = NEW_ARRAY(a, double, count);
-        for (int64_t k = 0; k < count; k++)
-            v[k] = mem.space[SPACE_PARAMS][p->tensors[i]->offset + k];
-        assert_true(interp_set_tensor(it, p->tensors[i], v));
-    }
-    for (int i = 0; i < p->infer->input_count; i++) {
-        int64_t capacity = shape_count(&p->infer->inputs[i].node->shape);
-        assert_true(interp_set_input(it, i, mem.space[SPACE_INPUT + i], TYPE_F32, capacity / c->batch * c->n));
-    }
-    assert_true(interp_run(it, p->infer, c->n));
-    run_entry(m, &mem, ENTRY_PREPARE, c->n);
-    run_entry(m, &mem, ENTRY_INFER, c->n);
-    for (int i = 0; i < p->infer->output_count; i++) {
-        int64_t count;
-        const double *want = interp_output(it, i, &count);
-        compare(what, mem.space[SPACE_OUTPUT + i], want, count);
-    }
-    interp_destroy(it);
-    arena_destroy(a);
-}
+#include "conv_case.h"
 
 static const char *const targets[] = { "portable", "fma128", "avx2", "avx512" };
 
+static void check(const Case *c, const char *target, uint64_t seed) {
+    check_case(c, &(LowerOptions){ .target = target_find(target), .math = MATH_STRICT }, seed, 2e-5);
+}
+
 static void check_all(const Case *c) {
     for (int i = 0; i < COUNT(targets); i++)
-        check_case(c, targets[i], 5);
+        check(c, targets[i], 5);
 }
 
 /* ---- chosen shapes ---- */
@@ -366,7 +146,7 @@ static void test_drawn(void **state) {
     Rng rng = { 20 };
     for (int i = 0; i < 240; i++) {
         Case c = draw(&rng);
-        check_case(&c, targets[i % COUNT(targets)], (uint64_t)i);
+        check(&c, targets[i % COUNT(targets)], (uint64_t)i);
     }
 }
 
@@ -383,7 +163,7 @@ static void test_bits_of_an_image(void **state) {
     for (int i = 0; i < COUNT(cases); i++)
         for (int64_t n = 1; n <= cases[i].batch; n += 4) {
             Arena *a = arena_new(0);
-            Module *m = lower_case(a, &cases[i], "avx512", MATH_STRICT);
+            Module *m = lower_case(a, &cases[i], &(LowerOptions){ .target = target_find("avx512"), .math = MATH_STRICT });
             int64_t image = shape_count(&m->program->infer->outputs[0].node->shape) / cases[i].batch;
             Memory few = prepare_memory(a, m, 3), all = prepare_memory(a, m, 3);
             run_entry(m, &few, ENTRY_PREPARE, 1);

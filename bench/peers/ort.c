@@ -1,0 +1,128 @@
+/* ort.c - ONNX Runtime as a contender, through its C ABI: the npm package has the library but no header, so the entries of OrtApi
+ * are called by their place in it, which the ABI keeps.
+ *
+ * usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once]
+ * Speaks as worker.c does. --once ends after the first run: for timing the start. */
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { API_VERSION = 16, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, FLOAT = 1, DEVICE_ALLOCATOR = 0, DEFAULT_MEMORY = 0, MOST_RUNS = 1 << 20 };
+
+enum {                                       /* places in OrtApi */
+    GET_ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 7, RUN = 9, CREATE_SESSION_OPTIONS = 10,
+    SET_GRAPH_OPTIMIZATION_LEVEL = 23, SET_INTRA_OP_THREADS = 24, SET_INTER_OP_THREADS = 25, CREATE_TENSOR_WITH_DATA = 49,
+    GET_TENSOR_MUTABLE_DATA = 51, CREATE_CPU_MEMORY_INFO = 69
+};
+
+typedef void *Status;                        /* NULL: well done */
+typedef struct { const void *const *(*get_api)(uint32_t version); const char *(*version)(void); } Base;
+typedef struct { const void *const *api; void *session, *input, *output; } Ort;
+
+/* The entry at PLACE, as a function of the arguments TYPES, called with what follows; ends the program on a failure. */
+#define CALL(O, PLACE, TYPES, ...) check(O, ((Status(*) TYPES)(uintptr_t)(O)->api[PLACE])(__VA_ARGS__))
+
+static void check(const Ort *o, Status status) {
+    if (status) {
+        fprintf(stderr, "ort: %s\n", ((const char *(*)(Status))(uintptr_t)o->api[GET_ERROR_MESSAGE])(status));
+        exit(1);
+    }
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const Base *open_library(const char *path) {
+    void *library = dlopen(path, RTLD_NOW);
+    const Base *(*get_base)(void) = library ? (const Base *(*)(void))(uintptr_t)dlsym(library, "OrtGetApiBase") : NULL;
+    if (!get_base) {
+        fprintf(stderr, "ort: %s\n", dlerror());
+        exit(1);
+    }
+    return get_base();
+}
+
+static void open_session(Ort *o, const char *model, int threads) {
+    void *env, *options;
+    CALL(o, CREATE_ENV, (int, const char *, void **), LOG_ERRORS, "bench", &env);
+    CALL(o, CREATE_SESSION_OPTIONS, (void **), &options);
+    CALL(o, SET_INTRA_OP_THREADS, (void *, int), options, threads);
+    CALL(o, SET_INTER_OP_THREADS, (void *, int), options, 1);
+    CALL(o, SET_GRAPH_OPTIMIZATION_LEVEL, (void *, int), options, OPTIMIZE_ALL);
+    CALL(o, CREATE_SESSION, (void *, const char *, void *, void **), env, model, options, &o->session);
+}
+
+static void open_input(Ort *o, const char *path, const int64_t dim[4]) {
+    size_t bytes = (size_t)(dim[0] * dim[1] * dim[2] * dim[3]) * sizeof(float);
+    float *data = malloc(bytes);
+    FILE *f = fopen(path, "rb");
+    if (!data || !f || fread(data, 1, bytes, f) != bytes) {
+        fprintf(stderr, "ort: %s: not %zu bytes\n", path, bytes);
+        exit(2);
+    }
+    fclose(f);
+    void *memory;
+    CALL(o, CREATE_CPU_MEMORY_INFO, (int, int, void **), DEVICE_ALLOCATOR, DEFAULT_MEMORY, &memory);
+    CALL(o, CREATE_TENSOR_WITH_DATA, (void *, void *, size_t, const int64_t *, size_t, int, void **), memory, data, bytes, dim, 4, FLOAT,
+         &o->input);
+}
+
+static void run_once(Ort *o) {
+    const char *inputs[] = { "x" }, *outputs[] = { "y" };
+    const void *values[] = { o->input };
+    CALL(o, RUN, (void *, void *, const char **, const void **, size_t, const char **, size_t, void **), o->session, NULL, inputs, values, 1,
+         outputs, 1, &o->output);
+}
+
+static void write_output(Ort *o, const char *path, size_t count) {
+    void *data;
+    CALL(o, GET_TENSOR_MUTABLE_DATA, (void *, void **), o->output, &data);
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(data, sizeof(float), count, f) != count || fclose(f))
+        exit(4);
+}
+
+static void answer(Ort *o, double seconds, int64_t least) {
+    double *ms = malloc(MOST_RUNS * sizeof *ms), end = now() + seconds;
+    int64_t runs = 0;
+    while (ms && runs < MOST_RUNS && (runs < least || now() < end)) {
+        double begin = now();
+        run_once(o);
+        ms[runs++] = 1e3 * (now() - begin);
+    }
+    for (int64_t i = 0; i < runs; i++)
+        printf("%s%.5f", i ? ", " : "[", ms[i]);
+    printf("]\n");
+    fflush(stdout);
+    free(ms);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 10) {
+        fprintf(stderr, "usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once]\n");
+        return 2;
+    }
+    const Base *base = open_library(argv[1]);
+    Ort o = { .api = base->get_api(API_VERSION) };
+    int64_t n = atoll(argv[5]), size = atoll(argv[7]);
+    open_session(&o, argv[2], atoi(argv[9]));
+    open_input(&o, argv[3], (int64_t[4]){ n, atoll(argv[6]), size, size });
+    run_once(&o);
+    write_output(&o, argv[4], (size_t)(n * atoll(argv[8])));
+    if (argc > 10)
+        _Exit(0);
+    printf("ready %s\n", base->version());
+    fflush(stdout);
+    double seconds;
+    long long least;
+    while (scanf(" run %lf %lld", &seconds, &least) == 2)
+        answer(&o, seconds, least);
+    fflush(stdout);
+    _Exit(0);                                /* its threads need no joining */
+}

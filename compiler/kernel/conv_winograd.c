@@ -1,0 +1,461 @@
+/* conv_winograd.c - the loop nests of conv_winograd.h.
+ *
+ * A task that makes its own V transforms its range's tiles for all input channels into scratch, then takes panel after
+ * panel: products of all n^2 points into M, and for every tile the transform of its results and the group's body.
+ * Where V is made by a call before, a task is a range and one panel. */
+#include "kernel/conv_winograd.h"
+
+typedef struct {
+    Kernel *k;
+    const WinogradPlan *p;
+    Body *body;
+    int x, u, v, m;                        /* buffers */
+    int rows, window, lines;               /* scratch: half a transform; a tile that sticks out; half of the results */
+    Index unit, part;                      /* the range */
+    Index image;                           /* its first */
+    Index count;                           /* its tiles */
+    Index v_base;
+    Index panel;
+    Reg *acc;                              /* [slot][tile] */
+} Nest;
+
+typedef struct { Index image, y, x; } TileAt;    /* a tile's image and first result */
+
+static Index zero(void) { return index_const(0); }
+static Index affine(Nest *c, const char *name, Index a) { return index_var(kb_index(c->k, name, INDEX_AFFINE, a, zero())); }
+
+/* ---- ranges and tiles ---- */
+
+static void find_range(Nest *c) {
+    const WinogradPlan *p = c->p;
+    c->image = affine(c, "first", index_scale(c->unit, p->unit));
+    if (p->unit > 1) {
+        Index left = index_add(index_var(VAR_N), index_scale(c->image, -1));
+        Index images = index_var(kb_index(c->k, "images", INDEX_MIN, left, index_const(p->unit)));
+        c->count = affine(c, "count", index_scale(images, p->image_tiles));
+    } else if (p->image_tiles % p->part_tiles) {
+        Index left = index_plus(index_scale(c->part, -p->part_tiles), p->image_tiles);
+        c->count = index_var(kb_index(c->k, "count", INDEX_MIN, left, index_const(p->part_tiles)));
+    } else {
+        c->count = index_const(p->part_tiles);
+    }
+}
+
+static Index group_count(Nest *c) {
+    int64_t count;
+    if (index_is_const(&c->count, &count))
+        return index_const(ceil_div(count, c->p->pixels));
+    return index_var(kb_index(c->k, "groups", INDEX_DIV, index_plus(c->count, c->p->pixels - 1), index_const(c->p->pixels)));
+}
+
+static TileAt find_tile(Nest *c, Index slot) {
+    const WinogradPlan *p = c->p;
+    TileAt t = { .image = c->image };
+    Index tile = index_add(slot, index_scale(c->part, p->part_tiles));
+    if (p->unit > 1) {
+        t.image = index_add(c->image, index_var(kb_index(c->k, "image", INDEX_DIV, tile, index_const(p->image_tiles))));
+        tile = index_var(kb_index(c->k, "tile", INDEX_MOD, tile, index_const(p->image_tiles)));
+    }
+    Index row = index_var(kb_index(c->k, "row", INDEX_DIV, tile, index_const(p->tiles[1])));
+    Index col = index_var(kb_index(c->k, "col", INDEX_MOD, tile, index_const(p->tiles[1])));
+    t.y = index_scale(row, p->f.m);
+    t.x = index_scale(col, p->f.m);
+    return t;
+}
+
+/* ---- V: the operand's tiles ---- */
+
+static bool all_inside(const WinogradPlan *p) {
+    for (int i = 0; i < 2; i++)
+        if (p->off[i] < 0 || (p->tiles[i] - 1) * p->f.m + p->off[i] + p->f.n > p->in[i])
+            return false;
+    return true;
+}
+
+static Index data_index(const WinogradPlan *p, Index image, Index block, Index y, Index x) {
+    Index at = index_add(index_scale(image, p->blocks), block);
+    at = index_add(index_scale(at, p->in[0]), y);
+    at = index_add(index_scale(at, p->in[1]), x);
+    return index_scale(at, p->width);
+}
+
+/* The first half, column by column: from buffer `from`, whose rows are row_step apart, to scratch `rows`. */
+static void transform_columns(Nest *c, int from, Index at, int64_t row_step) {
+    const WinogradPlan *p = c->p;
+    int n = p->f.n;
+    Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
+    Index first = affine(c, "at", index_add(at, index_scale(j, p->width)));
+    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+    for (int i = 0; i < n; i++)
+        in[i] = kb_load(c->k, ACCESS_VECTOR, from, index_plus(first, i * row_step));
+    winograd_apply(c->k, &p->f.data, in, out);
+    for (int i = 0; i < n; i++)
+        kb_store(c->k, ACCESS_VECTOR, c->rows, index_plus(index_scale(j, p->width), (int64_t)i * n * p->width), out[i]);
+    kb_end(c->k);
+}
+
+static void transform_rows(Nest *c, Index to) {
+    const WinogradPlan *p = c->p;
+    int n = p->f.n;
+    int64_t step = p->blocks * p->pixels * p->width;
+    Index i = index_var(kb_loop(c->k, "i", zero(), index_const(n), 1));
+    Index from = index_scale(i, (int64_t)n * p->width);
+    Index first = affine(c, "to", index_add(to, index_scale(i, n * step)));
+    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+    for (int j = 0; j < n; j++)
+        in[j] = kb_load(c->k, ACCESS_VECTOR, c->rows, index_plus(from, (int64_t)j * p->width));
+    winograd_apply(c->k, &p->f.data, in, out);
+    for (int j = 0; j < n; j++)
+        kb_store(c->k, ACCESS_VECTOR, c->v, index_plus(first, j * step), out[j]);
+    kb_end(c->k);
+}
+
+/* Copies what exists of a tile into the window in scratch, which is zero elsewhere. */
+static void copy_window(Nest *c, const TileAt *t, Index block) {
+    const WinogradPlan *p = c->p;
+    Index at[2] = { t->y, t->x }, i[2];
+    for (int d = 0; d < 2; d++) {
+        Index first = index_plus(at[d], p->off[d]);
+        int begin = kb_index(c->k, "begin", INDEX_MAX, index_scale(first, -1), zero());
+        int end = kb_index(c->k, "end", INDEX_MIN, index_plus(index_scale(first, -1), p->in[d]), index_const(p->f.n));
+        i[d] = index_var(kb_loop(c->k, d ? "j" : "i", index_var(begin), index_var(end), 1));
+        at[d] = index_add(first, i[d]);
+    }
+    Reg r = kb_load(c->k, ACCESS_VECTOR, c->x, data_index(p, t->image, block, at[0], at[1]));
+    kb_store(c->k, ACCESS_VECTOR, c->window, index_scale(index_add(index_scale(i[0], p->f.n), i[1]), p->width), r);
+    kb_end(c->k);
+    kb_end(c->k);
+}
+
+static void clear_window(Nest *c) {
+    Index i = index_var(kb_loop(c->k, "i", zero(), index_const((int64_t)c->p->points * c->p->width), c->p->width));
+    kb_store(c->k, ACCESS_VECTOR, c->window, i, kb_const(c->k, 0, true));
+    kb_end(c->k);
+}
+
+/* A number that is negative where the tile sticks out of the operand. */
+static Index room(Nest *c, const TileAt *t) {
+    const WinogradPlan *p = c->p;
+    Index at[2] = { t->y, t->x }, least[2];
+    for (int d = 0; d < 2; d++) {
+        Index first = index_plus(at[d], p->off[d]), behind = index_plus(index_scale(first, -1), p->in[d] - p->f.n);
+        least[d] = index_var(kb_index(c->k, "room", INDEX_MIN, first, behind));
+    }
+    return index_var(kb_index(c->k, "inside", INDEX_MIN, least[0], least[1]));
+}
+
+/* V of one tile, for input blocks begin .. end - 1. */
+static void transform_tile(Nest *c, const TileAt *t, Index to, Index begin, Index end) {
+    const WinogradPlan *p = c->p;
+    int64_t row_step = p->in[1] * p->width;
+    bool inside = all_inside(p);
+    Index space = inside ? zero() : room(c, t);
+    if (!inside) {
+        kb_if(c->k, space, zero());
+        clear_window(c);
+        kb_end(c->k);
+    }
+    Index block = index_var(kb_loop(c->k, "block", begin, end, 1));
+    if (!inside)
+        kb_if(c->k, index_const(-1), space);
+    transform_columns(c, c->x, data_index(p, t->image, block, index_plus(t->y, p->off[0]), index_plus(t->x, p->off[1])), row_step);
+    if (!inside) {
+        kb_end(c->k);
+        kb_if(c->k, space, zero());
+        copy_window(c, t, block);
+        transform_columns(c, c->window, zero(), (int64_t)p->f.n * p->width);
+        kb_end(c->k);
+    }
+    transform_rows(c, index_add(to, index_scale(block, (int64_t)p->pixels * p->width)));
+    kb_end(c->k);
+}
+
+/* V of the range's tiles. */
+static void transform_range(Nest *c, Index begin, Index end) {
+    const WinogradPlan *p = c->p;
+    Index group = index_var(kb_loop(c->k, "group", zero(), group_count(c), 1));
+    Index left = index_add(c->count, index_scale(group, -p->pixels));
+    int last = kb_index(c->k, "tiles", INDEX_MIN, left, index_const(p->pixels));
+    Index tile = index_var(kb_loop(c->k, "slot", zero(), index_var(last), 1));
+    TileAt t = find_tile(c, index_add(index_scale(group, p->pixels), tile));
+    Index to = index_add(c->v_base, index_scale(group, p->points * p->blocks * p->pixels * p->width));
+    transform_tile(c, &t, index_add(to, index_scale(tile, p->width)), begin, end);
+    kb_end(c->k);
+    kb_end(c->k);
+}
+
+/* ---- M: products ---- */
+
+static Reg *accumulator(const Nest *c, int slot, int tile) { return &c->acc[slot * MAX_TILE_PIXELS + tile]; }
+
+static void zero_sums(Nest *c) {
+    for (int v = 0; v < c->p->slots; v++)
+        for (int i = 0; i < c->p->pixels; i++) {
+            Reg *r = accumulator(c, v, i);
+            if (*r == NO_REG)
+                *r = kb_reg(c->k, ELEM_F32, true);
+            kb_set_const(c->k, *r, 0);
+        }
+}
+
+static void sum_lanes(Nest *c, Index v, Index u, int count) {
+    const WinogradPlan *p = c->p;
+    Index v0 = affine(c, "vi", v), u0 = affine(c, "ui", u);
+    for (int l = 0; l < count; l++) {
+        Reg weight[8];
+        for (int s = 0; s < p->slots; s++)
+            weight[s] = kb_load(c->k, ACCESS_VECTOR, c->u, index_plus(u0, ((int64_t)l * p->slots + s) * p->width));
+        for (int i = 0; i < p->pixels; i++) {
+            Reg data = kb_load(c->k, ACCESS_SPLAT, c->v, index_plus(v0, l + (int64_t)i * p->width));
+            for (int s = 0; s < p->slots; s++)
+                kb_set(c->k, *accumulator(c, s, i), KOP_FMA, data, weight[s], *accumulator(c, s, i));
+        }
+    }
+}
+
+static Index sums_index(const WinogradPlan *p, Index point, Index tile, int slot) {
+    Index at = index_add(index_scale(point, p->groups * p->pixels), tile);
+    return index_scale(index_plus(index_scale(at, p->slots), slot), p->width);
+}
+
+/* All points of all tiles with one panel: n^2 products of matrices. */
+static void multiply(Nest *c) {
+    const WinogradPlan *p = c->p;
+    int64_t channel = (int64_t)p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
+    Index groups = group_count(c);
+    Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
+    Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
+    Index v = index_add(index_scale(group, p->points), point);
+    v = index_add(c->v_base, index_scale(v, p->blocks * tile_block));
+    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * p->lanes * channel));
+    int unroll = p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1;
+    zero_sums(c);
+    Index block = zero(), lane = zero();
+    if (p->blocks > 1)
+        block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+    if (p->lanes > unroll)
+        lane = index_var(kb_loop(c->k, "lane", zero(), index_const(p->lanes), unroll));
+    v = index_add(index_add(v, index_scale(block, tile_block)), lane);
+    u = index_add(u, index_scale(index_add(index_scale(block, p->lanes), lane), channel));
+    sum_lanes(c, v, u, unroll);
+    for (int i = (p->blocks > 1) + (p->lanes > unroll); i; i--)
+        kb_end(c->k);
+    Index to = affine(c, "to", sums_index(p, point, index_scale(group, p->pixels), 0));
+    for (int i = 0; i < p->pixels; i++)
+        for (int s = 0; s < p->slots; s++)
+            kb_store(c->k, ACCESS_VECTOR, c->m, index_plus(to, i * channel + (int64_t)s * p->width), *accumulator(c, s, i));
+    kb_end(c->k);
+    kb_end(c->k);
+}
+
+/* ---- results ---- */
+
+static Index line_index(const WinogradPlan *p, int slot, Index row, Index col) {
+    Index at = index_add(index_scale(index_plus(row, (int64_t)slot * p->f.m), p->f.n), col);
+    return index_scale(at, p->width);
+}
+
+static void result_columns(Nest *c, Index tile) {
+    const WinogradPlan *p = c->p;
+    int n = p->f.n;
+    Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
+    Index from = affine(c, "from", sums_index(p, j, tile, 0));
+    int64_t row = sums_index(p, index_const(n), zero(), 0).base;
+    for (int s = 0; s < p->slots; s++) {
+        Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+        for (int i = 0; i < n; i++)
+            in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, index_plus(from, i * row + (int64_t)s * p->width));
+        winograd_apply(c->k, &p->f.result, in, out);
+        for (int i = 0; i < p->f.m; i++)
+            kb_store(c->k, ACCESS_VECTOR, c->lines, line_index(p, s, index_const(i), j), out[i]);
+    }
+    kb_end(c->k);
+}
+
+/* Rows of the tile that exist, and of each the columns that exist: the group's body. */
+static void result_rows(Nest *c, const TileAt *t) {
+    const WinogradPlan *p = c->p;
+    int m = p->f.m, n = p->f.n;
+    Index end = index_const(m), at[MAX_RANK];
+    for (int i = 0; i < MAX_RANK; i++)
+        at[i] = zero();
+    if (p->out[0] % m)
+        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(t->y, -1), p->out[0]), end));
+    Index i = index_var(kb_loop(c->k, "i", zero(), end, 1));
+    at[0] = t->image;
+    at[2] = index_add(t->y, i);
+    for (int s = 0; s < p->slots; s++) {
+        Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+        for (int j = 0; j < n; j++)
+            in[j] = kb_load(c->k, ACCESS_VECTOR, c->lines, line_index(p, s, i, index_const(j)));
+        winograd_apply(c->k, &p->f.result, in, out);
+        Index block = index_plus(index_scale(c->panel, p->slots), s);
+        for (int j = 0; j < m; j++) {
+            at[3] = index_plus(t->x, j);
+            bool partial = p->out[1] % m > 0 && p->out[1] % m <= j;
+            if (partial)
+                kb_if(c->k, at[3], index_const(p->out[1]));
+            body_point(c->body, s, at, block, out[j]);
+            if (partial)
+                kb_end(c->k);
+        }
+    }
+    kb_end(c->k);
+}
+
+static void finish_panel(Nest *c) {
+    const WinogradPlan *p = c->p;
+    body_start(c->body);
+    for (int s = 0; s < p->slots; s++)
+        body_channels(c->body, s, index_plus(index_scale(c->panel, p->slots), s));
+    Index tile = index_var(kb_loop(c->k, "tile", zero(), c->count, 1));
+    TileAt t = find_tile(c, tile);
+    result_columns(c, tile);
+    result_rows(c, &t);
+    kb_end(c->k);
+    Index row = index_add(index_scale(c->unit, p->parts), c->part);
+    body_finish(c->body, c->panel, p->panels, row, p->parts, p->unit);
+}
+
+/* ---- kernels ---- */
+
+/* Parts a number below high * low; both are zero where there is one. */
+static void part_number(Nest *c, Index number, int64_t highs, int64_t lows, Index *high, Index *low) {
+    *high = highs > 1 ? number : zero();
+    *low = zero();
+    if (lows > 1) {
+        *high = highs > 1 ? index_var(kb_index(c->k, "high", INDEX_DIV, number, index_const(lows))) : zero();
+        *low = index_var(kb_index(c->k, "low", INDEX_MOD, number, index_const(lows)));
+    }
+}
+
+/* The unit of the task; the rest of its number, which is below `tasks`. */
+static Index find_unit(Nest *c, int64_t tasks) {
+    c->unit = index_var(VAR_TASK);
+    if (tasks == 1)
+        return zero();
+    c->unit = index_var(kb_index(c->k, "unit", INDEX_DIV, index_var(VAR_TASK), index_const(tasks)));
+    return index_var(kb_index(c->k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(tasks)));
+}
+
+static Index range_base(const Nest *c) {
+    Index range = index_add(index_scale(c->unit, c->p->parts), c->part);
+    return index_scale(range, winograd_range_floats(c->p));
+}
+
+static void data_arguments(Lower *l, Nest *c) {
+    const WinogradPlan *p = c->p;
+    c->x = kb_arg(c->k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
+}
+
+static void data_scratch(Nest *c) {
+    int64_t window = (int64_t)c->p->points * c->p->width;
+    c->rows = kb_scratch(c->k, "rows", ELEM_F32, window);
+    c->window = all_inside(c->p) ? -1 : kb_scratch(c->k, "window", ELEM_F32, window);
+}
+
+static int64_t range_count(const WinogradPlan *p) { return ceil_div(p->images, p->unit) * p->parts; }
+
+/* The call that makes V; its temporary. */
+static int lower_data(Lower *l, const Group *g, const WinogradPlan *p, double *flops) {
+    int64_t count = range_count(p) * winograd_range_floats(p);
+    int temp = lower_temp(l, count * 4, false, "transformed tiles");
+    Nest c = { .k = lower_kernel(l, g, "_tiles"), .p = p, .v_base = zero() };
+    c.k->title = arena_printf(l->arena, "%s; tiles of %s transformed, %lld input blocks a task", c.k->title, p->backward ? "dy" : "x",
+                              (long long)p->share_blocks);
+    data_arguments(l, &c);
+    c.v = kb_arg(c.k, "v", ELEM_F32, true, count, "[range][group][point][block][tile]");
+    data_scratch(&c);
+    Index share;
+    part_number(&c, find_unit(&c, p->parts * p->shares), p->parts, p->shares, &c.part, &share);
+    find_range(&c);
+    c.v_base = range_base(&c);
+    Index begin = index_scale(share, p->share_blocks);
+    int end = kb_index(c.k, "blocks", INDEX_MIN, index_plus(begin, p->share_blocks), index_const(p->blocks));
+    transform_range(&c, begin, index_var(end));
+    kernel_finish(c.k);
+    PlannedCall *call = lower_call(l, c.k, false);
+    call->tasks = p->parts * p->shares;
+    call->unit = p->unit;
+    *flops = 4.0 * (double)(p->range_tiles * p->blocks * p->width * p->f.n) * winograd_operations(&p->f.data);
+    call->flops = *flops / (double)p->shares;
+    *flops *= (double)range_count(p);
+    call->group = g;
+    call_arg_value(call, p->x);
+    call_arg_temp(call, temp);
+    return temp;
+}
+
+static void build(Nest *c) {
+    const WinogradPlan *p = c->p;
+    if (!p->split) {
+        c->part = find_unit(c, p->parts);
+        find_range(c);
+        transform_range(c, zero(), index_const(p->blocks));
+        c->panel = zero();
+        if (p->panels > 1)
+            c->panel = index_var(kb_loop(c->k, "panel", zero(), index_const(p->panels), 1));
+        multiply(c);
+        finish_panel(c);
+        if (p->panels > 1)
+            kb_end(c->k);
+        return;
+    }
+    Index local = find_unit(c, p->parts * p->panels);
+    if (p->panel_inner)
+        part_number(c, local, p->parts, p->panels, &c->part, &c->panel);
+    else
+        part_number(c, local, p->panels, p->parts, &c->panel, &c->part);
+    find_range(c);
+    c->v_base = range_base(c);
+    multiply(c);
+    finish_panel(c);
+}
+
+static double nominal_flops(const WinogradPlan *p) {
+    double pixels = (double)(p->backward ? p->in[0] * p->in[1] : p->out[0] * p->out[1]);
+    return 2 * (double)p->images * pixels * (double)(p->out_channels * p->in_channels) * WINOGRAD_TAPS * WINOGRAD_TAPS;
+}
+
+void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why) {
+    double data_flops = 0;
+    int weights = pack_winograd(l, g, p);
+    int data = p->split ? lower_data(l, g, p, &data_flops) : -1;
+    Nest c = { .k = lower_kernel(l, g, ""), .p = p, .v_base = zero(), .part = zero() };
+    Writer *title = writer_new(l->arena);
+    winograd_plan_print(title, p);
+    c.k->title = arena_printf(l->arena, "%s; %s%s", c.k->title, title->data, why);
+    if (p->split)
+        c.v = kb_arg(c.k, "v", ELEM_F32, false, range_count(p) * winograd_range_floats(p), "transformed tiles");
+    else
+        data_arguments(l, &c);
+    c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
+    c.body = body_new(l, c.k, g, p->slots);
+    if (!p->split) {
+        data_scratch(&c);
+        c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));
+    }
+    c.m = kb_scratch(c.k, "m", ELEM_F32, p->groups * p->pixels * p->points * p->slots * p->width);
+    c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.m * p->f.n * p->width);
+    c.acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
+    for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
+        c.acc[i] = NO_REG;
+    build(&c);
+    kernel_finish(c.k);
+    PlannedCall *call = lower_call(l, c.k, false);
+    call->tasks = p->parts * (p->split ? p->panels : 1);
+    call->unit = p->unit;
+    call->flops = (nominal_flops(p) - data_flops) / (double)(range_count(p) * (p->split ? p->panels : 1));
+    call->group = g;
+    if (p->split)
+        call_arg_temp(call, data);
+    else
+        call_arg_value(call, p->x);
+    call_arg_temp(call, weights);
+    body_args(c.body, call);
+    if (g->output_count) {
+        call->tap = g->outputs[g->output_count - 1];
+        call->out = call->arg_count - g->sum_count - 1;
+    }
+    body_sums(c.body);
+}

@@ -1,0 +1,55 @@
+/* conv_winograd.h - a 3x3 convolution with stride 1, or its input gradient, by Winograd's F(m x m, 3x3).
+ *
+ * Result (y, x) of both reads operand rows y + off .. y + off + 2; the input gradient has the weights turned around.
+ * Results are cut into tiles of m x m, counted through rows, columns and images. A range is the tiles of `unit`
+ * images or a part of one image's. Tiles that stick out read zeros and store what exists.
+ *
+ *     V [range][tile group][n^2][input block][P][W]      transformed operand; P tiles are a group
+ *     U [panel][n^2][input channel][slots * W]           transformed weights
+ *     M [n^2][tile][slots * W]                           their products, of one range and panel, in scratch
+ *
+ * Every product is summed over the input channels in order, so that a tile's bits depend on nothing but the tile. */
+#ifndef SALUN_KERNEL_CONV_WINOGRAD_H
+#define SALUN_KERNEL_CONV_WINOGRAD_H
+
+#include "kernel/conv.h"
+#include "kernel/winograd.h"
+
+typedef struct {
+    Winograd f;
+    int points;                            /* n^2 */
+    bool backward;                         /* CONV_INPUT */
+    Node *x, *w, *y;
+    int64_t images, in_channels, out_channels;
+    int64_t blocks, lanes;                 /* of input channels; of one block */
+    int64_t in[2], out[2], off[2], tiles[2], image_tiles;
+    int width, slots, pixels;              /* W; V output blocks of a panel; P */
+    int64_t panels, panel_floats;          /* of U */
+    bool split;                            /* V is made by a call of its own and kept in memory; else each task makes its own */
+    int64_t unit, parts, part_tiles;       /* images of a range; parts of an image, tiles of one */
+    int64_t range_tiles, groups;           /* tiles of a range, groups of P */
+    int64_t shares, share_blocks;          /* split: tasks of a range, and their input blocks */
+    bool panel_inner;                      /* split: consecutive tasks are panels of the same range */
+    double cost;                           /* cycles of one processor for the whole batch, weights apart */
+    double pack_cost;                      /* of the weights' transform */
+} WinogradPlan;
+
+/* Whether the group's anchor can be computed so. */
+bool winograd_applies(const Lower *l, const Group *g);
+/* The cheapest plan for this m. */
+WinogradPlan winograd_plan(const Lower *l, const Group *g, int m);
+void winograd_plan_print(Writer *out, const WinogradPlan *p);
+
+/* conv_choose.c: what computes a convolution, with the prices of all that could, for readers. */
+typedef struct { ConvAlgorithm algorithm; WinogradPlan plan; const char *why; } ConvChoice;
+ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct);
+
+/* conv_winograd.c: appends the calls. `why`: for readers, behind the plan. */
+void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why);
+/* pack_winograd.c: appends the call that transforms p's weights; the temporary that holds U. */
+int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p);
+
+static inline int64_t winograd_range_floats(const WinogradPlan *p) {
+    return p->groups * p->points * p->blocks * p->pixels * p->width;
+}
+#endif

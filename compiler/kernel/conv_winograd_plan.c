@@ -1,0 +1,144 @@
+/* conv_winograd_plan.c - tiles, register tile and tasks of a convolution by Winograd's algorithm: every way that fits
+ * the caches is priced, the cheapest is taken. Decisions depend on shapes and target alone. */
+#include "kernel/conv_winograd.h"
+
+#include <assert.h>
+
+enum { MAX_RANGE_TILES = 128, MIN_SHARES = 16 };
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+bool winograd_applies(const Lower *l, const Group *g) {
+    const Node *a = g->anchor;
+    const Window *w = &a->attr.window;
+    if (l->math == MATH_STRICT || w->spatial != 2 || w->groups != 1 || !a->shape.batched || a->shape.dim[1] == 1)
+        return false;
+    for (int i = 0; i < 2; i++)
+        if (w->kernel[i] != WINOGRAD_TAPS || w->stride[i] != 1 || w->dilation[i] != 1)
+            return false;
+    return value_info(a->in[0])->layout == LAYOUT_BLOCKED && group_is_blocked(g);
+}
+
+/* ---- price ---- */
+
+/* Cycles to read `bytes` from where so many of them lie; half of it hides behind products. */
+static double read_cost(const Target *t, double bytes, double resident) {
+    double rate = resident <= (double)t->l2 / 2 ? 32 : resident <= 16e6 ? 10 : 5;
+    return bytes / rate / 2;
+}
+
+/* One range's transforms, loads and stores included, of the operand and of one panel's results. */
+static double data_cost(const WinogradPlan *p) {
+    return (double)(p->range_tiles * p->blocks * 2 * p->f.n) * (winograd_operations(&p->f.data) + 2 * p->f.n);
+}
+
+static double result_cost(const WinogradPlan *p) {
+    return (double)(p->range_tiles * p->slots * (p->f.n + p->f.m)) * (winograd_operations(&p->f.result) + p->f.n + p->f.m);
+}
+
+static double plan_cost(const WinogradPlan *p, const Target *t) {
+    double ranges = (double)(ceil_div(p->images, p->unit) * p->parts), panels = (double)p->panels;
+    double weights = (double)(p->panels * p->panel_floats * 4), data = (double)winograd_range_floats(p) * 4;
+    double sums = (double)(p->groups * p->pixels * p->points * p->slots * p->width * 4);
+    double product = conv_tile_cost(p->slots, p->pixels, p->groups * p->pixels) * (double)(p->points * p->blocks * p->lanes);
+    double task = panels * (product + result_cost(p) + read_cost(t, 2 * sums, sums)) + data_cost(p);
+    double whole = weights + (double)value_floats(p->x, p->width) * 4;
+    double cost = ranges * task + read_cost(t, weights, 1e9) + read_cost(t, (ranges - 1) * weights, weights);
+    if (p->split) {
+        cost += read_cost(t, 2 * data * ranges, data * ranges) + 2000;
+        cost += read_cost(t, data * ranges * panels, p->panel_inner ? data : data * ranges);
+    } else {
+        cost += read_cost(t, data * ranges * panels, data + sums + min64((int64_t)whole, t->l2 / 4));
+    }
+    double tasks = ranges * (p->split ? panels : 1);
+    return cost * (1 + 1 / tasks);
+}
+
+/* ---- ways ---- */
+
+static void set_range(WinogradPlan *p, const Target *t, int64_t unit, int64_t parts) {
+    p->unit = unit;
+    p->part_tiles = ceil_div(p->image_tiles, parts);
+    p->parts = ceil_div(p->image_tiles, p->part_tiles);
+    p->range_tiles = unit > 1 ? unit * p->image_tiles : p->part_tiles;
+    int limit = conv_tile_pixels(t, p->slots);
+    p->groups = ceil_div(p->range_tiles, limit);
+    p->pixels = (int)ceil_div(p->range_tiles, p->groups);
+}
+
+static bool fits(const WinogradPlan *p, const Target *t) {
+    int64_t sums = p->groups * p->pixels * p->points * p->slots * p->width * 4;
+    return p->split ? sums <= t->l2 * 5 / 8 : sums + winograd_range_floats(p) * 4 <= t->l2 * 3 / 4;
+}
+
+static void try_range(WinogradPlan *best, WinogradPlan p, const Target *t, int64_t unit, int64_t parts) {
+    set_range(&p, t, unit, parts);
+    for (int split = 0; split < 2; split++) {
+        p.split = split;
+        bool least = p.range_tiles <= p.pixels;      /* no smaller range would do better */
+        if (!least && (!fits(&p, t) || p.range_tiles > MAX_RANGE_TILES))
+            continue;
+        p.panel_inner = p.panels * p.panel_floats * 4 <= t->l2 / 2;
+        p.cost = plan_cost(&p, t);
+        if (best->cost == 0 || p.cost < best->cost)
+            *best = p;
+    }
+}
+
+static void try_slots(WinogradPlan *best, WinogradPlan p, const Target *t, int slots) {
+    p.slots = slots;
+    p.panels = ceil_div(p.out_channels, p.width) / slots;
+    p.panel_floats = p.points * p.blocks * p.lanes * slots * p.width;
+    int64_t pixels = conv_tile_pixels(t, slots), most = ceil_div(p.image_tiles, pixels);
+    for (int64_t parts = 1, last = 0; parts <= most; parts++) {
+        int64_t tiles = ceil_div(p.image_tiles, parts);
+        if (tiles != last && (tiles <= MAX_RANGE_TILES || parts == most))
+            try_range(best, p, t, 1, parts);
+        last = tiles;
+    }
+    for (int64_t unit = 2; unit <= p.images && unit * p.image_tiles <= MAX_RANGE_TILES; unit *= 2)
+        try_range(best, p, t, unit, 1);
+}
+
+WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
+    const Node *a = g->anchor;
+    WinogradPlan p = { .f = winograd_make(m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+                       .images = a->shape.dim[0], .in_channels = a->in[0]->shape.dim[1], .out_channels = a->shape.dim[1],
+                       .width = l->target->width };
+    assert(p.x->channel == 1);
+    p.points = p.f.n * p.f.n;
+    p.blocks = ceil_div(p.in_channels, p.width);
+    p.lanes = min64(p.in_channels, p.width);
+    for (int i = 0; i < 2; i++) {
+        int64_t pad = a->attr.window.pad_lo[i];
+        p.in[i] = p.x->shape.dim[2 + i];
+        p.out[i] = a->shape.dim[2 + i];
+        p.off[i] = p.backward ? pad - (WINOGRAD_TAPS - 1) : -pad;
+        p.tiles[i] = ceil_div(p.out[i], m);
+    }
+    p.image_tiles = p.tiles[0] * p.tiles[1];
+    WinogradPlan best = { .cost = 0 };
+    int64_t out_blocks = ceil_div(p.out_channels, p.width);
+    for (int slots = 1; slots <= 8; slots++)
+        if (out_blocks % slots == 0 && conv_tile_pixels(l->target, slots) > 0)
+            try_slots(&best, p, l->target, slots);
+    int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
+    best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
+    best.shares = ceil_div(best.blocks, best.share_blocks);
+    double channels = (double)(best.blocks * best.lanes) * (double)(best.panels * best.slots);
+    double operations = (WINOGRAD_TAPS + best.f.n) * winograd_operations(&best.f.weights) + 9 * best.width + 2 * best.points;
+    best.pack_cost = channels * operations;
+    return best;
+}
+
+void winograd_plan_print(Writer *out, const WinogradPlan *p) {
+    writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3), tile %d x %d tiles of %lld, %lld panels of %lld KiB, ",
+                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels, p->f.m, p->f.m,
+                  p->slots * p->width, p->pixels, (long long)p->image_tiles, (long long)p->panels, (long long)(p->panel_floats * 4 / 1024));
+    if (p->unit > 1)
+        writer_printf(out, "tasks of %lld images", (long long)p->unit);
+    else
+        writer_printf(out, "tasks of %lld tiles", (long long)p->part_tiles);
+    writer_text(out, p->split ? " x a panel" : "");
+}

@@ -1,0 +1,76 @@
+/* pack_winograd.c - weights transformed for Winograd's algorithm, U = G g G^T, in the order in which they are read
+ * (conv_winograd.h): one task per panel and input block. In entry infer those of parameters are made once, by prepare. */
+#include "kernel/conv_winograd.h"
+
+typedef struct {
+    Kernel *k;
+    const WinogradPlan *p;
+    int from, to;
+} Pack;
+
+/* The 3x3 weights of W output channels from block `out` on and one input channel, lanes beyond either channel zero. */
+static void load_weights(Pack *s, Index out, Index in, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS]) {
+    int64_t taps = WINOGRAD_TAPS * WINOGRAD_TAPS, row = s->p->w->shape.dim[1] * taps;
+    int64_t out_step = s->p->backward ? taps : row, in_step = s->p->backward ? row : taps;
+    Index lanes = index_plus(index_scale(out, -1), s->p->out_channels);
+    if (s->p->in_channels % s->p->lanes) {
+        Index left = index_scale(index_plus(index_scale(in, -1), s->p->in_channels), s->p->width);
+        lanes = index_var(kb_index(s->k, "lanes", INDEX_MIN, lanes, left));
+    }
+    Index from = index_add(index_scale(out, out_step), index_scale(in, in_step));
+    for (int i = 0; i < WINOGRAD_TAPS; i++)
+        for (int j = 0; j < WINOGRAD_TAPS; j++) {
+            int tap = i * WINOGRAD_TAPS + j, turned = WINOGRAD_TAPS * WINOGRAD_TAPS - 1 - tap;
+            g[i][j] = kb_load_lanes(s->k, ACCESS_STRIDED, s->from, index_plus(from, s->p->backward ? turned : tap), lanes, out_step);
+        }
+}
+
+static void transform(Pack *s, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS], Index to, int64_t step) {
+    const Winograd *f = &s->p->f;
+    Reg column[WINOGRAD_SIZE][WINOGRAD_TAPS], out[WINOGRAD_SIZE];
+    for (int j = 0; j < WINOGRAD_TAPS; j++) {
+        Reg in[WINOGRAD_TAPS] = { g[0][j], g[1][j], g[2][j] };
+        winograd_apply(s->k, &f->weights, in, out);
+        for (int i = 0; i < f->n; i++)
+            column[i][j] = out[i];
+    }
+    for (int i = 0; i < f->n; i++) {
+        winograd_apply(s->k, &f->weights, column[i], out);
+        for (int j = 0; j < f->n; j++)
+            kb_store(s->k, ACCESS_VECTOR, s->to, index_plus(to, (i * f->n + j) * step), out[j]);
+    }
+}
+
+int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
+    bool constant = pack_is_constant(p->w);
+    int64_t count = p->panels * p->panel_floats;
+    int temp = lower_temp(l, count * 4, constant, "transformed weights");
+    Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p };
+    s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
+    s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
+    Index panel = index_var(VAR_TASK), block = index_const(0), lane = index_const(0);
+    if (p->blocks > 1) {
+        panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->blocks)));
+        block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->blocks)));
+    }
+    if (p->lanes > 1)
+        lane = index_var(kb_loop(s.k, "lane", index_const(0), index_const(p->lanes), 1));
+    Index slot = index_var(kb_loop(s.k, "slot", index_const(0), index_const(p->slots), 1));
+    Index in = index_add(index_scale(block, p->lanes), lane);
+    Index out = index_scale(index_add(index_scale(panel, p->slots), slot), p->width);
+    Index to = index_add(index_scale(index_add(index_scale(in, p->slots), slot), p->width), index_scale(panel, p->panel_floats));
+    Reg weights[WINOGRAD_TAPS][WINOGRAD_TAPS];
+    load_weights(&s, out, in, weights);
+    transform(&s, weights, to, p->blocks * p->lanes * p->slots * p->width);
+    kb_end(s.k);
+    if (p->lanes > 1)
+        kb_end(s.k);
+    kernel_finish(s.k);
+    PlannedCall *c = lower_call(l, s.k, constant);
+    c->group = g;
+    c->tasks = p->panels * p->blocks;
+    c->flops = (double)p->panel_floats * 4 / (double)p->blocks;
+    call_arg_value(c, p->w);
+    call_arg_temp(c, temp);
+    return temp;
+}
