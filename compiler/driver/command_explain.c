@@ -230,6 +230,20 @@ static void explain_memory(const Explain *e) {
     writer_printf(e->w, "; scratch %s per thread\n", bytes(e, (double)e->m->scratch_bytes));
 }
 
+static void explain_precision(const Explain *e) {
+    const Program *p = e->m->program;
+    int int8 = 0;
+    if (!p->int8)
+        return;
+    for (int i = 0; i < p->precision_count; i++)
+        int8 += p->precision[i].int8;
+    writer_printf(e->w, "precision   int8: %d of %d convolutions and linear layers, the rest of the network in float32\n", int8, p->precision_count);
+    for (int i = 0; i < p->precision_count; i++) {
+        const LayerPrecision *l = &p->precision[i];
+        writer_printf(e->w, "  %-24s %s: %s\n", l->tap[0] ? l->tap : "conv", l->int8 ? "int8" : "f32 ", l->why);
+    }
+}
+
 int command_explain(Options *o) {
     Compilation c = compilation_new(o);
     if (!compile_module(&c, o->train))
@@ -238,6 +252,7 @@ int command_explain(Options *o) {
     writer_printf(e.w, "%s for %s, %s, batch %lld\n", c.program->name, o->target->name, o->math == MATH_STRICT ? "strict" : "fast",
                   (long long)c.program->batch);
     explain_memory(&e);
+    explain_precision(&e);
     for (int i = 0; i < ENTRY_COUNT; i++)
         if (c.module->grouping[i])
             explain_entry(&e, (EntryId)i);

@@ -63,15 +63,37 @@ bool compile_build(Compilation *c, bool training) {
     return fail(c, is_declared(c) ? SALUN_FAIL : SALUN_BAD_INPUT);
 }
 
+/* Once: what was asked for and could not be, for want of a range. */
+static void note_precision(const Compilation *c) {
+    const Program *p = c->program;
+    int left = 0;
+    const LayerPrecision *first = NULL;
+    for (int i = 0; i < p->precision_count; i++) {
+        if (p->precision[i].int8 || !p->precision[i].by_range)
+            continue;
+        first = first ? first : &p->precision[i];
+        left++;
+    }
+    if (left)
+        fprintf(stderr, "note: --precision=int8: %d of %d convolutions stay in float32 for want of a range; %s: %s. --calibrate DATA finds ranges, "
+                "`salunc explain` lists all\n", left, p->precision_count, first->tap[0] ? first->tap : "the first", first->why);
+}
+
 static bool run_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
     double start = compile_clock();
     c->program->int8 = c->o->int8;
     c->program->recompute = c->recompute;
-    passes_run(c->program, &c->o->pass);
+    int code = 0;
+    if (c->o->calibrate)
+        code = calibrate_passes(c);
+    else
+        passes_run(c->program, &c->o->pass);
     compile_report(c, "passes", start);
-    return true;
+    if (!code)
+        note_precision(c);
+    return !code || fail(c, code);
 }
 
 static bool lower(Compilation *c, bool training) {

@@ -52,6 +52,11 @@ const Backend *files_backend(const Options *o, const char *output);
 /* Writes the file that the options name, and the header beside it where it has one. An exit code, after a message. */
 int files_write(Compilation *c);
 
+/* ---- calibrate.c ---- */
+
+/* The passes, with ranges of values by --calibrate. An exit code, after a message. */
+int calibrate_passes(Compilation *c);
+
 /* ---- weights.c ---- */
 
 /* What the runtime needs to initialise, load and save a program's tensors; holds no kernels. Needs its tables. */

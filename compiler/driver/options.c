@@ -61,7 +61,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
-    OPT_PRECISION, OPT_MEMORY, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_PRECISION, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
     OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -90,8 +90,10 @@ static const OptionRow rows[] = {
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
     { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
-    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     LOWER | EVAL,    "int8: convolutions of bounded values by whole numbers, for inference\n"
+    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers, for inference\n"
       "                             (default f32; explain says which, and why)" },
+    { OPT_CALIBRATE,   "--calibrate",     NULL, "DATA",         (LOWER & ~IN_MEMORY) | EVAL, "int8: ranges of values by these images, .npy or a data set, with the\n"
+      "                             weights of --weights or --embed-weights" },
     { OPT_MEMORY,      "--memory",        NULL, "BYTES",        COMPILE | TRAIN | EXPLAIN, "at most so much for values while training (500M, 2G): others are\n"
       "                             computed again" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
@@ -103,7 +105,7 @@ static const OptionRow rows[] = {
     { OPT_TIME,        "--time",          NULL, NULL,           LOWER,           "milliseconds of every stage" },
     { OPT_PERF,        "--perf",          NULL, "map|dump",     IN_MEMORY,       "tell perf the names of kernels; dump: lines too, for `perf inject --jit`" },
     { OPT_SEED,        "--seed",          NULL, "S",            INIT,            "of the random numbers (default 1)" },
-    { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         EVAL,            "parameters and states, .safetensors" },
+    { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         COMPILE | EXPLAIN | EVAL, "parameters and states, .safetensors" },
     { OPT_INPUT,       "--input",         NULL, "[NAME=]FILE",  EVAL,            "images, .npy of float32, or of uint8 through `preprocess`" },
     { OPT_RESULT,      "--output",        "-o", "[NAME=]FILE",  EVAL,            "where the network's output goes, .npy of float32" },
     { OPT_DOUBLE,      "--double",        NULL, NULL,           EVAL,            "compute in double" },
@@ -312,6 +314,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
     case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_CALIBRATE: o->calibrate = value; return 0;
     case OPT_CONV: return set_conv(o, row, value);
     case OPT_MEMORY: return set_memory(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
@@ -417,6 +420,17 @@ static const char *join(Arena *a, int argc, char **argv) {
     return w->data;
 }
 
+static int check_precision(const Options *o) {
+    if (o->int8 && (o->train || o->command->bit == TRAIN || o->gradients))
+        return options_fail(SALUN_BAD_INPUT, "--precision=int8 is for inference; a network is trained in float32");
+    if (o->calibrate && !o->int8)
+        return options_fail(SALUN_BAD_INPUT, "--calibrate belongs to --precision=int8");
+    if (o->calibrate && !o->weights && !o->embed)
+        return options_fail(SALUN_BAD_INPUT, "--calibrate needs the weights: --weights FILE or --embed-weights FILE");
+    return o->weights && !o->calibrate && o->command->bit != EVAL
+               ? options_fail(SALUN_BAD_INPUT, "--weights is for --calibrate here; --embed-weights puts weights into the object") : 0;
+}
+
 int options_read(Options *o, int argc, char **argv, bool *done) {
     o->command = find_command(argc > 1 ? argv[1] : NULL);
     int at = o->command ? 2 : 1;
@@ -454,5 +468,5 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
         return options_fail(SALUN_BAD_INPUT, "no file; usage: %s", o->command->usage);
     if (o->file_count > 1 && o->command->bit != FMT)
         return options_fail(SALUN_BAD_INPUT, "one file at a time: %s and %s", o->files[0], o->files[1]);
-    return 0;
+    return check_precision(o);
 }
