@@ -164,6 +164,7 @@ static double explain_fused(const Explain *e, const Group *g) {
 /* The group's FLOPs each time it runs: weights that it has packed beforehand are not among them. */
 static double explain_calls(const Explain *e, const Group *g) {
     double flops = 0;
+    bool any = false;
     const EntryId entries[] = { ENTRY_PREPARE, e->entry };
     for (int k = 0; k < COUNT(entries); k++)
         for (int i = 0; i < e->m->entry[entries[k]].count; i++) {
@@ -171,10 +172,13 @@ static double explain_calls(const Explain *e, const Group *g) {
             if (c->group != g)
                 continue;
             const char *plan = strchr(c->kernel->title, ';');
+            any = true;
             flops += k || g->prepare ? c->flops * call_tasks(e->m, c) : 0;
             writer_printf(e->w, "  kernel    %s%s: %.0f task%s%s%s\n", c->kernel->name, k ? "" : " (prepare)", call_tasks(e->m, c),
                           call_tasks(e->m, c) == 1 ? "" : "s", plan ? "," : "", plan ? plan + 1 : "");
         }
+    if (!any)
+        writer_text(e->w, "  kernel    another group's, which computes it on the way\n");
     return flops;
 }
 
