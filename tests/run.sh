@@ -43,6 +43,7 @@ kill release 600 tests/run/kill.sh
 hostile sanitize 900 tests/run/hostile.py
 api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh
+memory release 900 tests/run/memory.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh
 bench release 900 tests/run/bench.sh
