@@ -32,6 +32,7 @@ activations release 900 tests/run/activations.py
 names release 300 tests/run/names.py
 docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
+int8 release 900 tests/run/int8.py
 llvm release 1200 tests/run/llvm.py
 without-llvm release 900 tests/run/without_llvm.sh
 llvm-versions release 1200 tests/run/llvm_versions.sh
