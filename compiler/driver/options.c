@@ -466,6 +466,8 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
         return 0;
     if (!o->file_count)
         return options_fail(SALUN_BAD_INPUT, "no file; usage: %s", o->command->usage);
+    if (o->memory && !o->train && o->command->bit != TRAIN)
+        return options_fail(SALUN_BAD_INPUT, "--memory bounds what training keeps; --train is missing");
     if (o->file_count > 1 && o->command->bit != FMT)
         return options_fail(SALUN_BAD_INPUT, "one file at a time: %s and %s", o->files[0], o->files[1]);
     return check_precision(o);

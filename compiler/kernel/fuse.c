@@ -386,6 +386,31 @@ static bool group_reads(const Group *g, const Node *x) {
     return false;
 }
 
+static Node *copy_in(const Group *g, const Node *x) {
+    for (int i = 0; i < g->map_count; i++)
+        if (value_info(g->maps[i])->copy_of == x)
+            return g->maps[i];
+    return NULL;
+}
+
+/* What g (NULL: an empty group) would have to read (counted twice) and compute to have x, a value of the kind INSIDE. */
+static int missing_for(const Group *g, const Node *x) {
+    int missing = 1;
+    if (g && copy_in(g, x))
+        return 0;
+    for (int i = 0; i < x->arity; i++) {
+        if (is_inside(x->in[i]))
+            missing += missing_for(g, x->in[i]);
+        else if (shape_equal(&x->in[i]->shape, &x->shape) && !(g && group_reads(g, x->in[i])))
+            missing += 2;
+    }
+    return missing;
+}
+
+static bool group_has(const Group *g, const Node *x) {
+    return is_inside(x) ? missing_for(g, x) < missing_for(NULL, x) : group_reads(g, x);
+}
+
 /* A pass over the same space that reads one of n's full operands anyway: they are read once. */
 static Group *group_beside(const Fuse *f, const Node *n) {
     for (int k = f->count - 1; k >= 0; k--) {
@@ -393,16 +418,9 @@ static Group *group_beside(const Fuse *f, const Node *n) {
         if (g->anchor || !same_space(g, n) || !same_time(g, n) || waits_for(f, n, g) || reads_view(n, g))
             continue;
         for (int i = 0; i < n->arity; i++)
-            if (shape_equal(&n->in[i]->shape, &n->shape) && group_reads(g, n->in[i]))
+            if (shape_equal(&n->in[i]->shape, &n->shape) && group_has(g, n->in[i]))
                 return g;
     }
-    return NULL;
-}
-
-static Node *copy_in(const Group *g, const Node *x) {
-    for (int i = 0; i < g->map_count; i++)
-        if (value_info(g->maps[i])->copy_of == x)
-            return g->maps[i];
     return NULL;
 }
 
@@ -530,29 +548,15 @@ static bool is_backward(const Group *g) {
     return !value_info(n)->forward && !is_late(g);
 }
 
-/* How much of x this group computes or reads anyway. */
-static int share_of(const Group *g, const Node *x) {
-    if (copy_in(g, x))
-        return 1 + x->arity;
-    int share = 0;
-    for (int i = 0; i < x->arity; i++) {
-        if (is_inside(x->in[i]))
-            share += share_of(g, x->in[i]);
-        else
-            share += shape_equal(&x->in[i]->shape, &x->shape) && group_reads(g, x->in[i]);
-    }
-    return share;
-}
-
 static Group *host_of(Fuse *f, const Node *x) {
     Group *best = NULL;
-    int most = 0;
+    int least = missing_for(NULL, x);
     for (int k = f->count - 1; k >= 0; k--) {
         Group *g = f->groups[k];
         if (!is_backward(g) || !takes_maps(f, g->anchor) || !same_space(g, x) || waits_for(f, x, g) || reads_view(x, g))
             continue;
-        if (share_of(g, x) > most) {
-            most = share_of(g, x);
+        if (missing_for(g, x) < least) {
+            least = missing_for(g, x);
             best = g;
         }
     }

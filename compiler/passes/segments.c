@@ -40,13 +40,17 @@ static void weigh(Segments *s) {
     }
 }
 
-/* The cheapest place for a cut near `target` kept bytes, `slack` more or fewer. */
+/* The cheapest place for a cut near `target` kept bytes, `slack` more or fewer; of equal ones the nearest, the last. */
 static int cheapest_cut(const Segments *s, int64_t target, int64_t slack) {
     int best = -1;
+    int64_t best_off = slack;
     for (const Node *n = s->r->g->first; n; n = n->next) {
         int64_t off = s->kept[n->id] > target ? s->kept[n->id] - target : target - s->kept[n->id];
-        if (value_of(s->r, n)->forward && off <= slack && (best < 0 || s->over[n->id] < s->over[best]))
-            best = n->id;
+        int64_t more = best < 0 ? -1 : s->over[n->id] - s->over[best];
+        if (!value_of(s->r, n)->forward || off > slack || more > 0 || (more == 0 && off > best_off))
+            continue;
+        best = n->id;
+        best_off = off;
     }
     return best;
 }
