@@ -16,7 +16,7 @@ allowed() {
     compiler/passes) echo support syntax graph passes ;;
     compiler/kernel) echo support syntax graph passes kernel ;;
     compiler/backend) echo support syntax graph passes kernel backend ;;
-    compiler/driver) echo support syntax graph interp passes kernel backend driver app ;;
+    compiler/driver) echo support syntax graph interp passes kernel backend driver app train ;;
     grammar) echo support syntax ;;
     esac
 }

@@ -164,6 +164,7 @@ static double explain_fused(const Explain *e, const Group *g) {
 /* The group's FLOPs each time it runs: weights that it has packed beforehand are not among them. */
 static double explain_calls(const Explain *e, const Group *g) {
     double flops = 0;
+    bool any = false;
     const EntryId entries[] = { ENTRY_PREPARE, e->entry };
     for (int k = 0; k < COUNT(entries); k++)
         for (int i = 0; i < e->m->entry[entries[k]].count; i++) {
@@ -171,10 +172,13 @@ static double explain_calls(const Explain *e, const Group *g) {
             if (c->group != g)
                 continue;
             const char *plan = strchr(c->kernel->title, ';');
+            any = true;
             flops += k || g->prepare ? c->flops * call_tasks(e->m, c) : 0;
             writer_printf(e->w, "  kernel    %s%s: %.0f task%s%s%s\n", c->kernel->name, k ? "" : " (prepare)", call_tasks(e->m, c),
                           call_tasks(e->m, c) == 1 ? "" : "s", plan ? "," : "", plan ? plan + 1 : "");
         }
+    if (!any)
+        writer_text(e->w, "  kernel    another group's, which computes it on the way\n");
     return flops;
 }
 
@@ -194,6 +198,32 @@ static void explain_group(Explain *e, const Group *g, double *flops) {
 
 /* ---- the whole ---- */
 
+static bool is_late(const Group *g) {
+    bool late = g->anchor && g->anchor->again == AGAIN_LATE;
+    for (int i = 0; i < g->map_count; i++)
+        late = late || g->maps[i]->again == AGAIN_LATE;
+    return late;
+}
+
+/* What the backward pass computes again instead of having it kept, and what that costs. */
+static void explain_again(const Explain *e) {
+    int inside = 0, late = 0;
+    double flops = 0;
+    for (int i = 0; i < e->all->count; i++) {
+        const Group *g = e->all->groups[i];
+        late += is_late(g);
+        for (int k = 0; k < g->map_count; k++)
+            inside += g->maps[k]->again == AGAIN_INSIDE;
+    }
+    for (int i = 0; i < e->m->entry[e->entry].count; i++) {
+        const Call *c = &e->m->entry[e->entry].calls[i];
+        flops += c->group && is_late(c->group) ? c->flops * call_tasks(e->m, c) : 0;
+    }
+    if (inside + late)
+        writer_printf(e->w, "again       %d values inside of loop nests that read them, %d groups a second time: %s FLOPs\n", inside, late,
+                      amount(e->w->arena, flops, 1000, ""));
+}
+
 static void explain_entry(Explain *e, EntryId entry) {
     double flops = 0;
     e->entry = entry;
@@ -207,6 +237,7 @@ static void explain_entry(Explain *e, EntryId entry) {
     writer_printf(whole, "\n%s: %d groups, %d calls, %s FLOPs for %lld image%s, fusion saves %s of memory traffic\n", e->all->graph->name,
                   e->all->count, e->m->entry[entry].count, amount(whole->arena, flops, 1000, ""), (long long)e->m->program->batch,
                   e->m->program->batch == 1 ? "" : "s", bytes(e, e->saved));
+    explain_again(e);
     writer_bytes(whole, groups->data, groups->length);
 }
 
@@ -226,6 +257,20 @@ static void explain_memory(const Explain *e) {
     writer_printf(e->w, "; scratch %s per thread\n", bytes(e, (double)e->m->scratch_bytes));
 }
 
+static void explain_precision(const Explain *e) {
+    const Program *p = e->m->program;
+    int int8 = 0;
+    if (!p->int8)
+        return;
+    for (int i = 0; i < p->precision_count; i++)
+        int8 += p->precision[i].int8;
+    writer_printf(e->w, "precision   int8: %d of %d convolutions and linear layers, the rest of the network in float32\n", int8, p->precision_count);
+    for (int i = 0; i < p->precision_count; i++) {
+        const LayerPrecision *l = &p->precision[i];
+        writer_printf(e->w, "  %-24s %s: %s\n", l->tap[0] ? l->tap : "conv", l->int8 ? "int8" : "f32 ", l->why);
+    }
+}
+
 int command_explain(Options *o) {
     Compilation c = compilation_new(o);
     if (!compile_module(&c, o->train))
@@ -234,6 +279,7 @@ int command_explain(Options *o) {
     writer_printf(e.w, "%s for %s, %s, batch %lld\n", c.program->name, o->target->name, o->math == MATH_STRICT ? "strict" : "fast",
                   (long long)c.program->batch);
     explain_memory(&e);
+    explain_precision(&e);
     for (int i = 0; i < ENTRY_COUNT; i++)
         if (c.module->grouping[i])
             explain_entry(&e, (EntryId)i);

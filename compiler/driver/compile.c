@@ -63,24 +63,72 @@ bool compile_build(Compilation *c, bool training) {
     return fail(c, is_declared(c) ? SALUN_FAIL : SALUN_BAD_INPUT);
 }
 
-bool compile_passes(Compilation *c, bool training) {
+/* Once: what was asked for and could not be, for want of a range. */
+static void note_precision(const Compilation *c) {
+    const Program *p = c->program;
+    int left = 0;
+    const LayerPrecision *first = NULL;
+    for (int i = 0; i < p->precision_count; i++) {
+        if (p->precision[i].int8 || !p->precision[i].by_range)
+            continue;
+        first = first ? first : &p->precision[i];
+        left++;
+    }
+    if (left)
+        fprintf(stderr, "note: --precision=int8: %d of %d convolutions stay in float32 for want of a range; %s: %s. --calibrate DATA finds ranges, "
+                "`salunc explain` lists all\n", left, p->precision_count, first->tap[0] ? first->tap : "the first", first->why);
+}
+
+static bool run_passes(Compilation *c, bool training) {
     if (!compile_build(c, training))
         return false;
     double start = compile_clock();
     c->program->int8 = c->o->int8;
-    passes_run(c->program, &c->o->pass);
+    c->program->recompute = c->recompute;
+    int code = 0;
+    if (c->o->calibrate)
+        code = calibrate_passes(c);
+    else
+        passes_run(c->program, &c->o->pass);
     compile_report(c, "passes", start);
+    if (!code)
+        note_precision(c);
+    return !code || fail(c, code);
+}
+
+static bool lower(Compilation *c, bool training) {
+    if (!run_passes(c, training))
+        return false;
+    double start = compile_clock();
+    LowerOptions options = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv };
+    c->module = module_lower(c->arena, c->program, &options);
+    compile_report(c, "lower", start);
     return true;
 }
 
-bool compile_module(Compilation *c, bool training) {
-    if (!compile_passes(c, training))
+/* --memory: the least effort to save memory by which the module fits, and that module. */
+static bool lower_within(Compilation *c, int64_t limit) {
+    int64_t least = INT64_MAX;
+    for (c->recompute = 0; c->recompute < recompute_efforts(); c->recompute++) {
+        if (!lower(c, true))
+            return false;
+        if (c->module->block_bytes <= limit)
+            return true;
+        least = c->module->block_bytes < least ? c->module->block_bytes : least;
+    }
+    options_fail(SALUN_FAIL, "%s: %lld bytes are not enough for the values of a training step with %lld image%s; the least is %lld",
+                 c->o->files[0], (long long)limit, (long long)c->program->batch, c->program->batch == 1 ? "" : "s", (long long)least);
+    return fail(c, SALUN_FAIL);
+}
+
+bool compile_passes(Compilation *c, bool training) {
+    if (training && c->o->memory && !lower_within(c, c->o->memory))
         return false;
-    double start = compile_clock();
-    LowerOptions lower = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv };
-    c->module = module_lower(c->arena, c->program, &lower);
-    compile_report(c, "lower", start);
-    return true;
+    return run_passes(c, training);
+}
+
+bool compile_module(Compilation *c, bool training) {
+    return training && c->o->memory ? lower_within(c, c->o->memory) : lower(c, training);
 }
 
 int compilation_end(Compilation *c) {

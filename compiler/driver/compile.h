@@ -14,6 +14,7 @@ typedef struct {
     AstFile *tree;
     Program *program;
     Module *module;
+    int recompute;                     /* the effort to save training memory, Program.recompute */
     int code;
 } Compilation;
 
@@ -50,6 +51,11 @@ int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *ou
 const Backend *files_backend(const Options *o, const char *output);
 /* Writes the file that the options name, and the header beside it where it has one. An exit code, after a message. */
 int files_write(Compilation *c);
+
+/* ---- calibrate.c ---- */
+
+/* The passes, with ranges of values by --calibrate. An exit code, after a message. */
+int calibrate_passes(Compilation *c);
 
 /* ---- weights.c ---- */
 

@@ -61,7 +61,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
-    OPT_PRECISION, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_PRECISION, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
     OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -90,8 +90,12 @@ static const OptionRow rows[] = {
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
     { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
-    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     LOWER | EVAL,    "int8: convolutions of bounded values by whole numbers, for inference\n"
+    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers, for inference\n"
       "                             (default f32; explain says which, and why)" },
+    { OPT_CALIBRATE,   "--calibrate",     NULL, "DATA",         (LOWER & ~IN_MEMORY) | EVAL, "int8: ranges of values by these images, .npy or a data set, with the\n"
+      "                             weights of --weights or --embed-weights" },
+    { OPT_MEMORY,      "--memory",        NULL, "BYTES",        COMPILE | TRAIN | EXPLAIN, "at most so much for values while training (500M, 2G): others are\n"
+      "                             computed again" },
     { OPT_EMBED,       "--embed-weights", NULL, "FILE",         COMPILE,         "put a .safetensors file into the object" },
     { OPT_EMIT,        "--emit",          NULL, "FORM",         COMPILE,         "print tree, graph, groups, kernels, plan, dot, c or llvm and stop" },
     { OPT_LEVEL,       NULL,              "-O", "LEVEL",        LOWER,           "0: only the passes that are needed, 1 and more: all; LLVM's 0 to 3" },
@@ -101,7 +105,7 @@ static const OptionRow rows[] = {
     { OPT_TIME,        "--time",          NULL, NULL,           LOWER,           "milliseconds of every stage" },
     { OPT_PERF,        "--perf",          NULL, "map|dump",     IN_MEMORY,       "tell perf the names of kernels; dump: lines too, for `perf inject --jit`" },
     { OPT_SEED,        "--seed",          NULL, "S",            INIT,            "of the random numbers (default 1)" },
-    { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         EVAL,            "parameters and states, .safetensors" },
+    { OPT_WEIGHTS,     "--weights",       NULL, "FILE",         COMPILE | EXPLAIN | EVAL, "parameters and states, .safetensors" },
     { OPT_INPUT,       "--input",         NULL, "[NAME=]FILE",  EVAL,            "images, .npy of float32, or of uint8 through `preprocess`" },
     { OPT_RESULT,      "--output",        "-o", "[NAME=]FILE",  EVAL,            "where the network's output goes, .npy of float32" },
     { OPT_DOUBLE,      "--double",        NULL, NULL,           EVAL,            "compute in double" },
@@ -255,6 +259,22 @@ static int set_dump(Options *o, const OptionRow *row, const char *value) {
     return 0;
 }
 
+/* 1000, 500K, 500M, 2G: K, M and G are thousands, millions and thousands of millions. */
+static int set_memory(Options *o, const OptionRow *row, const char *value) {
+    static const char units[] = "KMG";
+    char *end;
+    double bytes = value[0] >= '0' && value[0] <= '9' ? strtod(value, &end) : 0;
+    if (!(bytes > 0))
+        return bad_value(row, value, "a number of bytes is needed, as in 500M");
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    for (; unit && unit >= units; unit--)
+        bytes *= 1000;
+    if ((*end && (!strchr(units, *end) || end[1])) || bytes > 1e15)
+        return bad_value(row, value, "a number of bytes is needed, as in 500M");
+    o->memory = (int64_t)bytes;
+    return 0;
+}
+
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
     static const struct { OptionId id; const char *words[2]; } choices[] = {
         { OPT_MATH, { "fast", "strict" } }, { OPT_BLAS, { "builtin", "openblas" } }, { OPT_PRECISION, { "f32", "int8" } },
@@ -296,7 +316,9 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
     case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_CALIBRATE: o->calibrate = value; return 0;
     case OPT_CONV: return set_conv(o, row, value);
+    case OPT_MEMORY: return set_memory(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
     case OPT_DUMP: return set_dump(o, row, value);
@@ -400,6 +422,17 @@ static const char *join(Arena *a, int argc, char **argv) {
     return w->data;
 }
 
+static int check_precision(const Options *o) {
+    if (o->int8 && (o->train || o->command->bit == TRAIN || o->gradients))
+        return options_fail(SALUN_BAD_INPUT, "--precision=int8 is for inference; a network is trained in float32");
+    if (o->calibrate && !o->int8)
+        return options_fail(SALUN_BAD_INPUT, "--calibrate belongs to --precision=int8");
+    if (o->calibrate && !o->weights && !o->embed)
+        return options_fail(SALUN_BAD_INPUT, "--calibrate needs the weights: --weights FILE or --embed-weights FILE");
+    return o->weights && !o->calibrate && o->command->bit != EVAL
+               ? options_fail(SALUN_BAD_INPUT, "--weights is for --calibrate here; --embed-weights puts weights into the object") : 0;
+}
+
 int options_read(Options *o, int argc, char **argv, bool *done) {
     o->command = find_command(argc > 1 ? argv[1] : NULL);
     int at = o->command ? 2 : 1;
@@ -435,7 +468,9 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
         return 0;
     if (!o->file_count)
         return options_fail(SALUN_BAD_INPUT, "no file; usage: %s", o->command->usage);
+    if (o->memory && !o->train && o->command->bit != TRAIN)
+        return options_fail(SALUN_BAD_INPUT, "--memory bounds what training keeps; --train is missing");
     if (o->file_count > 1 && o->command->bit != FMT)
         return options_fail(SALUN_BAD_INPUT, "one file at a time: %s and %s", o->files[0], o->files[1]);
-    return 0;
+    return check_precision(o);
 }

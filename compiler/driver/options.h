@@ -38,6 +38,8 @@ struct Options {
     MathMode math;
     ConvAlgorithm conv;
     bool blas, train, int8;
+    const char *calibrate;             /* --calibrate: images, NULL: none */
+    int64_t memory;                    /* --memory: bytes, 0: no bound */
     PassOptions pass;
     const char **dump; int dump_cap;
     bool time;

@@ -185,7 +185,7 @@ static void run_tensor(Builder *b, const AstNode *s) {
     const Var *known = table_get(b->frame->vars, name->text);
     Shape shape;
     Init init = { INIT_ZEROS, 0, 0 };
-    const InitSpec *spec;
+    const InitSpec *spec = NULL;
     double fan_in, fan_out;
     bool ok = build_type_shape(b, s->tensor.type, &shape);
     if (known && known->tensor) {
@@ -193,11 +193,12 @@ static void run_tensor(Builder *b, const AstNode *s) {
         diag_note(b->diag, known->span, "the first is here");
         ok = false;
     }
-    fans(&shape, &fan_in, &fan_out);
     const AstNode *value = s->tensor.value;
-    if (value)
-        ok = value_want_init(b, build_eval(b, value), value->span, &spec) && ok &&
-             init_resolve(b, spec, fan_in, fan_out, value->span, &init);
+    ok = (!value || value_want_init(b, build_eval(b, value), value->span, &spec)) && ok;
+    if (ok && value) {
+        fans(&shape, &fan_in, &fan_out);
+        ok = init_resolve(b, spec, fan_in, fan_out, value->span, &init);
+    }
     TensorDecl *decl = NULL;
     Node *n = ok ? build_parameter(b, name->text, shape, shape.rank == 1 ? 0 : -1, is_state, &init, NULL, name->span, &decl) : NULL;
     Var *v = frame_var(b, b->frame, name->text);

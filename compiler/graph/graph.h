@@ -257,12 +257,12 @@ typedef struct { const char *name; Shape shape; const char *what; Span span; boo
 /* What --precision=int8 made of one convolution of `infer`, and why. */
 typedef struct { const char *tap; Span span; bool int8; bool by_range; const char *why; } LayerPrecision;   /* by_range: only its input's range decided */
 
-/* Images that show which values occur. */
-typedef struct {
-    const double *const *tensors;     /* by index, row-major */
-    const double *images; int64_t count, per_image;   /* of input 0 */
-    const char *error;                /* set by the pass: what went wrong, NULL */
-} Calibration;
+/* Whoever can show which values occur. */
+typedef struct Calibration Calibration;
+struct Calibration {
+    /* Widens seen[i] to the least and the largest that values of nodes[i] commonly are; false: went wrong, said elsewhere. */
+    bool (*see)(Calibration *c, const Graph *g, Node *const *nodes, int count, double (*seen)[2]);
+};
 
 struct Program {
     Arena *arena;
@@ -270,6 +270,7 @@ struct Program {
     const char *name;                 /* of the network or variant */
     const char *file;
     int64_t batch;                    /* capacity N */
+    int recompute;                    /* effort to save training memory: passes/recompute.c */
     TensorDecl **tensors; int tensor_count, tensor_cap;
     Tap *taps; int tap_count, tap_cap;
     Graph *infer, *step, *update;     /* step, update: NULL when compiled for inference only */

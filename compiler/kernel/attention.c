@@ -24,8 +24,7 @@ void lower_attention(Lower *l, const Group *g) {
     Node *n = g->anchor;
     heads_plan(&h, l, n, false);
     h.k = lower_kernel(l, g, "");
-    h.k->title = arena_printf(l->arena, "%s; attention of %d heads of %lld: %lld queries at a time, tile %d x %d keys", h.k->title, h.attr.heads,
-                              (long long)h.head, (long long)h.lanes, (int)h.lanes, h.key_tile);
+    h.k->title = arena_printf(l->arena, "%s; %s", h.k->title, heads_title(&h));
     HeadRows q = heads_argument(&h, "q", n->in[0], false), k = heads_argument(&h, "k", n->in[1], false);
     HeadRows v = heads_argument(&h, "v", n->in[2], false), y = heads_argument(&h, "y", n, true);
     heads_scratch(&h);

@@ -52,6 +52,7 @@ typedef struct {
 void heads_plan(Heads *h, Lower *l, const Node *attention, bool sums_queries);
 /* declares an argument; a result when `written` */
 HeadRows heads_argument(Heads *h, const char *name, Node *n, bool written);
+const char *heads_title(const Heads *h);                       /* for readers */
 void heads_scratch(Heads *h);                                  /* declares scratch, behind the arguments */
 void heads_call(const Heads *h, PlannedCall *c, const Group *g, double products);   /* tasks; operations of so many per query, key and channel */
 

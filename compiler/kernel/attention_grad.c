@@ -179,6 +179,8 @@ void lower_attention_gradients(Lower *l, const Group *g) {
         return;
     heads_plan(h, l, n, s.result[DK] || s.result[DV]);
     h->k = lower_kernel(l, g, "_gradient");
+    h->k->title = arena_printf(l->arena, "%s; gradient%s%s%s of %s", h->k->title, s.result[DQ] ? " q" : "", s.result[DK] ? " k" : "",
+                               s.result[DV] ? " v" : "", heads_title(h));
     declare(&s, n);
     build(&s);
     kernel_finish(h->k);

@@ -333,10 +333,10 @@ static void rows_loop(Heads *h, const RowProduct *p, Index from, Index end, int 
 }
 
 void heads_rows(Heads *h, const RowProduct *p) {
-    if (!p->static_rows) {                     /* whole tiles, then single rows */
-        Index whole = index_var(kb_index(h->k, "whole", INDEX_DIV, p->rows, index_const(h->row_tile)));
-        whole = index_scale(whole, h->row_tile);
-        rows_loop(h, p, zero(), whole, h->row_tile);
+    if (!p->static_rows) {                     /* all of a chunk but the last, whose rest is done row by row */
+        int size = divisor(h->lanes, h->row_tile);
+        Index whole = index_scale(index_var(kb_index(h->k, "whole", INDEX_DIV, p->rows, index_const(size))), size);
+        rows_loop(h, p, zero(), whole, size);
         rows_loop(h, p, whole, p->rows, 1);
         return;
     }

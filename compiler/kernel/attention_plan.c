@@ -82,6 +82,11 @@ HeadRows heads_argument(Heads *h, const char *name, Node *n, bool written) {
     return r;
 }
 
+const char *heads_title(const Heads *h) {
+    return arena_printf(h->l->arena, "attention of %d heads of %lld: tile %lld queries x %d keys, rows of %d x %d", h->attr.heads,
+                        (long long)h->head, (long long)h->lanes, h->key_tile, h->row_slots * h->width, h->row_tile);
+}
+
 void heads_scratch(Heads *h) {
     h->transposed = kb_scratch(h->k, "q_lanes", ELEM_F32, h->head * h->lanes);
     h->scores = kb_scratch(h->k, "scores", ELEM_F32, h->keys * h->lanes);

@@ -266,7 +266,10 @@ static void load_level(Body *b, int level, int slot, const Index *at, Index bloc
 }
 
 static Reg only_lanes(Body *b, int slot, Reg value) {
-    return b->ragged ? kb_op(b->k, KOP_SELECT, b->mask[slot], value, kb_const(b->k, 0, true)) : value;
+    if (!b->ragged)
+        return value;
+    Reg none = b->k->regs[value].elem == ELEM_F32 ? kb_const(b->k, 0, true) : kb_int(b->k, 0, true);
+    return kb_op(b->k, KOP_SELECT, b->mask[slot], value, none);
 }
 
 static void store_output(Body *b, int i, int slot, const Index *at, Index block) {

@@ -354,13 +354,25 @@ static bool reads_view(const Node *n, const Group *g) {
     return false;
 }
 
+/* Whether g computes forward values for the second time. */
+static bool is_late(const Group *g) {
+    bool late = g->anchor && g->anchor->again == AGAIN_LATE;
+    for (int i = 0; i < g->map_count && !late; i++)
+        late = g->maps[i]->again == AGAIN_LATE;
+    for (int i = 0; i < g->sum_count && !late; i++)
+        late = g->sums[i]->again == AGAIN_LATE;
+    return late;
+}
+
+static bool same_time(const Group *g, const Node *n) { return is_late(g) == (n->again == AGAIN_LATE); }
+
 static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
     for (int i = 0; i < n->arity; i++) {
         Group *g = maker(n->in[i]);
         if (!g || is_inside(n->in[i]) || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
             continue;
-        if (!waits_for(f, n, g) && !reads_view(n, g))
+        if (same_time(g, n) && !waits_for(f, n, g) && !reads_view(n, g))
             best = g;
     }
     return best;
@@ -374,23 +386,41 @@ static bool group_reads(const Group *g, const Node *x) {
     return false;
 }
 
-/* A pass over the same space that reads one of n's full operands anyway: they are read once. */
-static Group *group_beside(const Fuse *f, const Node *n) {
-    for (int k = f->count - 1; k >= 0; k--) {
-        Group *g = f->groups[k];
-        if (g->anchor || !same_space(g, n) || waits_for(f, n, g) || reads_view(n, g))
-            continue;
-        for (int i = 0; i < n->arity; i++)
-            if (shape_equal(&n->in[i]->shape, &n->shape) && group_reads(g, n->in[i]))
-                return g;
-    }
-    return NULL;
-}
-
 static Node *copy_in(const Group *g, const Node *x) {
     for (int i = 0; i < g->map_count; i++)
         if (value_info(g->maps[i])->copy_of == x)
             return g->maps[i];
+    return NULL;
+}
+
+/* What g (NULL: an empty group) would have to read (counted twice) and compute to have x, a value of the kind INSIDE. */
+static int missing_for(const Group *g, const Node *x) {
+    int missing = 1;
+    if (g && copy_in(g, x))
+        return 0;
+    for (int i = 0; i < x->arity; i++) {
+        if (is_inside(x->in[i]))
+            missing += missing_for(g, x->in[i]);
+        else if (shape_equal(&x->in[i]->shape, &x->shape) && !(g && group_reads(g, x->in[i])))
+            missing += 2;
+    }
+    return missing;
+}
+
+static bool group_has(const Group *g, const Node *x) {
+    return is_inside(x) ? missing_for(g, x) < missing_for(NULL, x) : group_reads(g, x);
+}
+
+/* A pass over the same space that reads one of n's full operands anyway: they are read once. */
+static Group *group_beside(const Fuse *f, const Node *n) {
+    for (int k = f->count - 1; k >= 0; k--) {
+        Group *g = f->groups[k];
+        if (g->anchor || !same_space(g, n) || !same_time(g, n) || waits_for(f, n, g) || reads_view(n, g))
+            continue;
+        for (int i = 0; i < n->arity; i++)
+            if (shape_equal(&n->in[i]->shape, &n->shape) && group_has(g, n->in[i]))
+                return g;
+    }
     return NULL;
 }
 
@@ -515,28 +545,18 @@ static Node *waiting_node(const Fuse *f) {
 
 static bool is_backward(const Group *g) {
     const Node *n = g->anchor ? g->anchor : g->map_count ? g->maps[g->map_count - 1] : g->sums[0];
-    return !value_info(n)->forward && n->again != AGAIN_LATE;
-}
-
-/* How much of x this group computes or reads anyway. */
-static int share_of(const Group *g, const Node *x) {
-    if (copy_in(g, x))
-        return 1 + x->arity;
-    int share = 0;
-    for (int i = 0; i < x->arity; i++)
-        share += copy_in(g, x->in[i]) || (shape_equal(&x->in[i]->shape, &x->shape) && group_reads(g, x->in[i]));
-    return share;
+    return !value_info(n)->forward && !is_late(g);
 }
 
 static Group *host_of(Fuse *f, const Node *x) {
     Group *best = NULL;
-    int most = 0;
+    int least = missing_for(NULL, x);
     for (int k = f->count - 1; k >= 0; k--) {
         Group *g = f->groups[k];
         if (!is_backward(g) || !takes_maps(f, g->anchor) || !same_space(g, x) || waits_for(f, x, g) || reads_view(x, g))
             continue;
-        if (share_of(g, x) > most) {
-            most = share_of(g, x);
+        if (missing_for(g, x) < least) {
+            least = missing_for(g, x);
             best = g;
         }
     }
@@ -731,9 +751,9 @@ static int oldest_free(const Sorting *s, const bool *of, bool is, bool but_late)
 }
 
 /* What runs next: a group that only gives something away, so that what it reads is done with; else the oldest that is
- * no forward value's second time; else the oldest that such a group waits for. */
+ * no forward value's second time. The oldest of the second time that it waits for goes before it. */
 static int next_group(const Sorting *s) {
-    int pick = oldest_free(s, s->sink, true, false);
+    int pick = oldest_free(s, s->sink, true, true);
     if (pick < 0)
         pick = oldest_free(s, s->late, false, true);
     for (int i = 0; pick >= 0 && !is_free(s, pick, false); i++)
@@ -749,8 +769,12 @@ static bool gives_away(const Fuse *f, const Group *g) {
     return true;
 }
 
-static bool is_late(const Group *g) {
-    return g->anchor ? g->anchor->again == AGAIN_LATE : g->map_count && g->maps[0]->again == AGAIN_LATE;
+/* A pass that does nothing but store what is computed again. */
+static bool only_copies(const Group *g) {
+    bool only = !g->anchor && !g->sum_count;
+    for (int i = 0; i < g->map_count; i++)
+        only = only && value_info(g->maps[i])->copy_of;
+    return only;
 }
 
 /* Groups in an order that `before` allows. */
@@ -759,7 +783,7 @@ static Group **sort_groups(Fuse *f) {
     Sorting s = {f, NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1)};
     for (int i = 0; i < f->count; i++) {
         s.sink[i] = f->graph == f->graph->program->step && gives_away(f, f->groups[i]);
-        s.late[i] = is_late(f->groups[i]);
+        s.late[i] = is_late(f->groups[i]) || only_copies(f->groups[i]);
     }
     for (int at = 0; at < f->count; at++) {
         int pick = next_group(&s);

@@ -9,8 +9,8 @@ static const char *layout_text(const Node *n) {
 }
 
 static void print_member(Writer *w, const char *role, const Node *n) {
-    writer_printf(w, "    %-7s %%%d %s : %s %s  ; %s\n", role, n->id, op_info[n->op].text, shape_text(w->arena, n->type, &n->shape),
-                  layout_text(n), n->tap);
+    writer_printf(w, "    %-7s %%%d %s : %s %s  ; %s%s\n", role, n->id, op_info[n->op].text, shape_text(w->arena, n->type, &n->shape),
+                  layout_text(n), n->again ? "again " : "", n->tap);
 }
 
 static void print_list(Writer *w, const char *title, Node *const *nodes, int count) {

@@ -41,8 +41,11 @@ void graph_dce(Graph *g);                     /* dce.c: nodes that no output and
 /* quantize.c: with program->int8, convolutions of `infer` whose input is bounded, by its formula or by what calibration saw,
  * read bytes. Fills program->precision. Needs tables for calibration. */
 void pass_quantize(Program *p);
-/* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass. Bits stay. */
+
+/* recompute.c: in `step`, forward values that are cheap to compute again are not kept for the backward pass; how far that
+ * goes says p->recompute. Bits stay. */
 void pass_recompute(Program *p);
+int recompute_efforts(void);                  /* p->recompute is from 0, cheapest, to below this */
 
 /* ---- forward.c: replacing many nodes in one walk, by way of Node.note ---- */
 void forward_start(Graph *g);

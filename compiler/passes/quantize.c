@@ -5,14 +5,9 @@
  * below / step rounded, byte = x / step + zero rounded. The bytes are a MAP of type u8, so whoever computes x stores
  * them on the way; step and zero are of parameters alone. What stands behind computes in float32 as before.
  *
- * Where formulas bound nothing, or less than is useful, the range is a quantile of what x was for given images. */
+ * Where formulas bound nothing, or less than is useful, the range is what calibration saw. */
 #include "passes/bounds.h"
 #include "passes/passes.h"
-
-#include <math.h>
-#include <stdlib.h>
-
-#include "interp/interp.h"
 
 /* A bound that adds up so many values each within its own may lie far outside of what occurs: log2 of it is the
  * number of bits, of the eight, that are lost at worst. */
@@ -20,7 +15,6 @@ enum { MAX_TERMS = 16 };
 enum { MAX_PRODUCTS = INT32_MAX / (255 * 127) };         /* so that no sum leaves 32 bits */
 enum { MAX_REACH = 9 };
 static const double SMALLEST = 1e-30;                    /* range of a value that is always 0 */
-static const double LEFT_OUT = 1e-4;                     /* share of an image's values that may lie beyond its range */
 
 typedef struct { Node *bytes, *zero, *step; } Quantized;
 
@@ -36,46 +30,23 @@ typedef struct {
 
 /* ---- calibration ---- */
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void see_value(Quantizer *q, const Interp *it, const Node *x, double *room) {
-    int64_t count = shape_count(&x->shape) / x->shape.dim[0], cut = (int64_t)((double)count * LEFT_OUT / 2);
-    for (int64_t i = 0; i < count; i++)
-        room[i] = interp_value(it, x, i);
-    qsort(room, (size_t)count, sizeof *room, by_value);
-    q->seen[x->id][0] = fmin(q->seen[x->id][0], room[cut]);
-    q->seen[x->id][1] = fmax(q->seen[x->id][1], room[count - 1 - cut]);
-}
-
-/* Runs the images one by one through the interpreter; an error's text, or NULL. */
-static const char *calibrate(Quantizer *q, const Calibration *c) {
-    Program *p = q->program;
-    Interp *it = interp_new(p, false, 0);
-    const char *error = it ? NULL : "out of memory";
-    for (int i = 0; i < p->tensor_count && !error; i++)
-        if (!interp_set_tensor(it, p->tensors[i], c->tensors[i]))
-            error = arena_strdup(q->arena, interp_error(it));
-    if (it)
-        interp_keep(it, true);
-    int64_t room = 1;
-    for (const Node *n = q->graph->first; n; n = n->next)
-        if (n->op == OP_CONV && shape_count(&n->in[0]->shape) > room)
-            room = shape_count(&n->in[0]->shape);
-    double *values = error ? NULL : malloc((size_t)room * sizeof *values);
-    for (int64_t i = 0; i < c->count && values && !error; i++) {
-        if (!interp_set_input_double(it, 0, c->images + i * c->per_image, c->per_image) || !interp_run(it, q->graph, 1))
-            error = arena_strdup(q->arena, interp_error(it));
-        for (const Node *n = q->graph->first; n && !error; n = n->next)
-            if (n->op == OP_CONV && n->in[0]->shape.batched)
-                see_value(q, it, n->in[0], values);
+/* Operands of convolutions, each once. */
+static void calibrate(Quantizer *q, Calibration *c) {
+    int count = 0, limit = graph_count(q->graph);
+    Node **nodes = NEW_ARRAY(q->arena, Node *, limit + 1);
+    bool *listed = NEW_ARRAY(q->arena, bool, q->graph->next_id + 1);
+    for (Node *n = q->graph->first; n; n = n->next) {
+        if (n->op != OP_CONV || !n->in[0]->shape.batched || listed[n->in[0]->id])
+            continue;
+        listed[n->in[0]->id] = true;
+        nodes[count++] = n->in[0];
     }
-    free(values);
-    if (it)
-        interp_destroy(it);
-    return error;
+    double (*seen)[2] = arena_alloc_array(q->arena, (size_t)count + 1, sizeof *seen);
+    bool fine = c->see(c, q->graph, nodes, count, seen);
+    for (int i = 0; i < count && fine; i++) {
+        q->seen[nodes[i]->id][0] = seen[i][0];
+        q->seen[nodes[i]->id][1] = seen[i][1];
+    }
 }
 
 /* ---- which ---- */
@@ -192,7 +163,7 @@ void pass_quantize(Program *p) {
                     .behind = NEW_ARRAY(scratch, bool, count), .before = NEW_ARRAY(scratch, bool, count) };
     q.seen = arena_alloc_array(scratch, (size_t)count, sizeof *q.seen);
     if (p->calibration)
-        p->calibration->error = calibrate(&q, p->calibration);
+        calibrate(&q, p->calibration);
     find_ends(&q);
     Node *last = g->last;
     q.bounds = graph_bounds(scratch, g);

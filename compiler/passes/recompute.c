@@ -8,62 +8,39 @@
  * That reads its operands instead of writing and reading itself. So behind conv - salu - swalu only the SALU's result
  * is kept: its own derivative needs it, SWALU's derivative and the next convolution's operand follow from it.
  *
- * With a plan that recomputes segments (Program.recompute) the forward pass is cut where little goes from one side to
- * the other. What goes over a cut is kept; the rest is computed again as a whole, convolutions included, once per
- * segment, when the backward pass gets there (AGAIN_LATE). Chen et al. 2016, arXiv 1604.06174, is the idea. */
-#include "passes/passes.h"
+ * Where memory is bounded, Program.recompute says how much is done to save it: rows of `efforts`, from what costs next to
+ * nothing to a second forward pass in many segments (segments.c). */
+#include "passes/recompute.h"
 
-#include <string.h>
+#include <assert.h>
 
 enum {
-    MAX_BASE = 4,                  /* operands that one value computed again may read */
-    MAX_DEPTH = 8,                 /* MAPs between it and them that are stored nowhere */
-    MAX_WORK = 128,                /* operators of its expressions; one that is no single instruction counts as LONG_WORK */
-    LONG_WORK = 12,
-    SMALL = 64,                    /* a value of less than 1 / SMALL of the largest one's bytes is not worth a thought, */
-    LEAST_BYTES = 1 << 20          /* nor is one that stays in a cache, unless memory is bounded */
+    MAX_DEPTH = 8,                 /* MAPs of a cone one behind the other */
+    LONG_WORK = 12,                /* of an operator that is no single instruction */
+    SMALL = 64                     /* a value of less than 1 / SMALL of the largest one's bytes is small */
 };
 
-typedef struct {
-    Node *base[MAX_BASE]; int bases;
-    int work;
-    bool host;                     /* a loop nest of the backward pass goes over one of the values anyway */
-} Cone;
+/* In order of cost. Values that fit into a cache are left alone where memory is not bounded. */
+static const struct { Limits limit; int segments, again; } efforts[] = {
+    { { 1 << 20, 4, 128, false }, 1, 0 },  { { 0, 4, 128, false }, 1, 0 },  { { 0, 8, 512, true }, 1, 0 },
+    { { 0, 4, 128, true }, 4, 1 },         { { 0, 4, 128, true }, 3, 1 },   { { 0, 4, 128, true }, 2, 1 },
+    { { 0, 4, 128, true }, 3, 2 },         { { 0, 4, 128, true }, 4, 3 },   { { 0, 4, 128, true }, 6, 5 },
+    { { 0, 4, 128, true }, 8, 7 },         { { 0, 4, 128, true }, 12, 11 }, { { 0, 4, 128, true }, 16, 15 },
+};
 
-typedef struct {
-    bool forward;                  /* outputs or states depend on it */
-    bool kept;                     /* read by the backward pass as it is */
-    bool whole;                    /* some of these readers need all of it in memory: no MAP over its own shape */
-    bool by_map;                   /* some of them are such MAPs */
-    bool fixed;                    /* an output, a state, or read through a view: kept in any case */
-    bool dropped;                  /* computed again inside of its readers */
-    Cone cone;                     /* of a dropped one */
-    Node *again;                   /* that stands for it in the backward pass */
-    int last;                      /* position of its last forward reader */
-    int at;                        /* own position */
-} Value;
-
-typedef struct {
-    Graph *g;
-    Arena *arena;
-    Value *value; int count;       /* by id of the nodes that were there at the beginning */
-    int64_t largest;               /* bytes of the largest forward value */
-    int64_t least;                 /* bytes from which on a value counts */
-} Recompute;
-
-static Value *of(const Recompute *r, const Node *n) { return &r->value[n->id]; }
+int recompute_efforts(void) { return COUNT(efforts); }
 
 static bool is_leaf(const Node *n) { return op_info[n->op].class == CLASS_LEAF; }
 
 static int64_t value_bytes(const Node *n) { return 4 * shape_count(&n->shape); }
 
-static bool is_large(const Recompute *r, const Node *n) {
-    return n->shape.batched && value_bytes(n) >= r->least && value_bytes(n) > r->largest / SMALL;
+bool recompute_is_large(const Recompute *r, const Node *n) {
+    return n->shape.batched && value_bytes(n) >= r->limit.least && value_bytes(n) > r->largest / SMALL;
 }
 
 /* ---- what is forward, and what the backward pass reads of it ---- */
 
-static void mark_forward(Recompute *r, Node *n) { of(r, n)->forward = true; }
+static void mark_forward(Recompute *r, const Node *n) { value_of(r, n)->forward = true; }
 
 static void find_forward(Recompute *r) {
     Graph *g = r->g;
@@ -72,41 +49,56 @@ static void find_forward(Recompute *r) {
     for (int i = 0; i < g->effect_count; i++)
         if (g->effects[i].kind == EFFECT_STATE)
             mark_forward(r, g->effects[i].value);
-    for (Node *n = g->last; n; n = n->prev)
-        for (int i = 0; i < n->arity && of(r, n)->forward; i++)
+    for (Node *n = g->last; n; n = n->prev) {
+        if (n->again == AGAIN_LATE)
+            mark_forward(r, n);
+        for (int i = 0; i < n->arity && value_of(r, n)->forward; i++)
             mark_forward(r, n->in[i]);
+    }
     r->largest = 0;
     for (Node *n = g->first; n; n = n->next)
-        if (of(r, n)->forward && !is_leaf(n) && value_bytes(n) > r->largest)
+        if (value_of(r, n)->forward && !is_leaf(n) && value_bytes(n) > r->largest)
             r->largest = value_bytes(n);
 }
 
 static bool same_space(const Node *a, const Node *b) { return shape_equal(&a->shape, &b->shape) && a->channel == b->channel; }
 
 static void note_reader(Recompute *r, const Node *reader, const Node *x) {
-    Value *v = of(r, x);
+    Value *v = value_of(r, x);
     v->kept = true;
     if (reader->op == OP_MAP && same_space(reader, x))
         v->by_map = true;
     else
         v->whole = true;
-    if (op_info[reader->op].class == CLASS_MOVE)
-        v->fixed = true;
+    v->viewed |= op_info[reader->op].class == CLASS_MOVE;
+}
+
+/* What is computed a second time reads what was not thrown away: there is no use in computing that again, too. */
+static void note_second_time(Recompute *r, const Node *reader) {
+    for (int i = 0; i < reader->arity; i++)
+        if (reader->in[i]->again != AGAIN_LATE && !is_leaf(reader->in[i])) {
+            value_of(r, reader->in[i])->kept = true;
+            value_of(r, reader->in[i])->fixed = true;
+        }
 }
 
 static void find_readers(Recompute *r) {
     Graph *g = r->g;
     for (Node *n = g->first; n; n = n->next)
         for (int i = 0; i < n->arity; i++)
-            if (!of(r, n)->forward && of(r, n->in[i])->forward && !is_leaf(n->in[i]))
+            if (!value_of(r, n)->forward && value_of(r, n->in[i])->forward && !is_leaf(n->in[i]))
                 note_reader(r, n, n->in[i]);
     for (int i = 0; i < g->output_count; i++)
-        of(r, g->outputs[i].node)->fixed = true;
+        value_of(r, g->outputs[i].node)->fixed = true;
     for (int i = 0; i < g->effect_count; i++)
-        of(r, g->effects[i].value)->fixed = true;
-    for (Node *n = g->last; n; n = n->prev)
-        if (op_info[n->op].class == CLASS_MOVE && (of(r, n)->kept || of(r, n)->fixed))
-            of(r, n->in[0])->fixed = true;
+        value_of(r, g->effects[i].value)->fixed = true;
+    for (Node *n = g->last; n; n = n->prev) {
+        const Value *v = value_of(r, n);
+        if (n->again == AGAIN_LATE)
+            note_second_time(r, n);
+        for (int i = 0; i < n->arity; i++)
+            value_of(r, n->in[i])->viewed |= op_info[n->op].class == CLASS_MOVE && (v->kept || v->viewed);
+    }
 }
 
 /* ---- MAPs inside of their readers ---- */
@@ -124,61 +116,61 @@ static int work_of(const Recompute *r, const Expr *e) {
     return work;
 }
 
-static bool add_base(Cone *c, Node *x) {
+static bool add_base(const Recompute *r, Cone *c, Node *x) {
     for (int i = 0; i < c->bases; i++)
         if (c->base[i] == x)
             return true;
-    if (c->bases == MAX_BASE)
+    if (c->bases == r->limit.bases)
         return false;
     c->base[c->bases++] = x;
     return true;
 }
 
-static bool join_cone(Cone *c, const Cone *of_input) {
+static bool join_cone(const Recompute *r, Cone *c, const Cone *of_input) {
     bool fits = true;
     for (int i = 0; i < of_input->bases; i++)
-        fits = fits && add_base(c, of_input->base[i]);
+        fits = fits && add_base(r, c, of_input->base[i]);
     c->work += of_input->work;
     c->host = c->host || of_input->host;
-    return fits && c->work < MAX_WORK;
+    return fits && c->work < r->limit.work;
 }
 
 /* What computing n again would read and cost; false: too much, or something that is not there any more. */
 static bool find_cone(Recompute *r, Node *n, int depth, Cone *c) {
-    if (depth == MAX_DEPTH || n->op != OP_MAP || of(r, n)->fixed || n->type != TYPE_F32)
+    if (depth == MAX_DEPTH || n->op != OP_MAP || value_of(r, n)->fixed || value_of(r, n)->viewed || n->type != TYPE_F32)
         return false;
-    *c = (Cone){ .work = work_of(r, n->attr.expr), .host = of(r, n)->by_map };
+    *c = (Cone){ .work = work_of(r, n->attr.expr), .host = value_of(r, n)->by_map };
     for (int i = 0; i < n->arity; i++) {
         Node *x = n->in[i];
-        Value *v = of(r, x);
+        Value *v = value_of(r, x);
         Cone inner;
-        if (is_leaf(x) || !is_large(r, x))
+        if (is_leaf(x) || !recompute_is_large(r, x))
             continue;
         if (v->kept && !v->dropped && same_space(x, n)) {
-            if (!add_base(c, x))
+            if (!add_base(r, c, x))
                 return false;
             c->host = c->host || v->by_map;
             continue;
         }
-        if (!same_space(x, n) || !(v->dropped ? join_cone(c, &v->cone) : find_cone(r, x, depth + 1, &inner) && join_cone(c, &inner)))
+        if (!same_space(x, n) || !(v->dropped ? join_cone(r, c, &v->cone) : find_cone(r, x, depth + 1, &inner) && join_cone(r, c, &inner)))
             return false;
     }
-    return c->work < MAX_WORK && c->bases > 0;
+    return c->work < r->limit.work && c->bases > 0;
 }
 
 static void drop_maps(Recompute *r) {
     for (Node *n = r->g->first; n; n = n->next) {
-        Value *v = of(r, n);
-        if (!v->forward || !v->kept || !is_large(r, n) || !find_cone(r, n, 0, &v->cone))
+        Value *v = value_of(r, n);
+        if (!v->forward || !v->kept || !recompute_is_large(r, n) || !find_cone(r, n, 0, &v->cone))
             continue;
-        v->dropped = !v->whole || v->cone.host;
+        v->dropped = !v->whole || v->cone.host || r->limit.passes;
     }
 }
 
 /* The node that computes n again, behind all that it reads. */
 static Node *inside(Recompute *r, Node *n) {
-    Value *v = of(r, n);
-    if (is_leaf(n) || !is_large(r, n) || (v->kept && !v->dropped))
+    Value *v = value_of(r, n);
+    if (is_leaf(n) || !recompute_is_large(r, n) || (v->kept && !v->dropped))
         return n;
     if (v->again)
         return v->again;
@@ -192,25 +184,34 @@ static Node *inside(Recompute *r, Node *n) {
 
 static void read_again(Recompute *r) {
     for (Node *n = r->g->first; n; n = n->next) {
-        if (n->id >= r->count || of(r, n)->forward)
+        if (n->id >= r->count || value_of(r, n)->forward)
             continue;
         for (int i = 0; i < n->arity; i++)
-            if (n->in[i]->id < r->count && of(r, n->in[i])->dropped)
+            if (n->in[i]->id < r->count && value_of(r, n->in[i])->dropped)
                 n->in[i] = inside(r, n->in[i]);
     }
+}
+
+Recompute *recompute_look(Graph *g, Arena *arena, Limits limit) {
+    Recompute *r = NEW(arena, Recompute);
+    *r = (Recompute){ .g = g, .arena = arena, .limit = limit, .count = g->next_id, .value = NEW_ARRAY(arena, Value, g->next_id) };
+    find_forward(r);
+    find_readers(r);
+    drop_maps(r);
+    return r;
 }
 
 void pass_recompute(Program *p) {
     Graph *g = p->step;
     if (!g)
         return;
+    assert(p->recompute >= 0 && p->recompute < COUNT(efforts));
+    Limits limit = efforts[p->recompute].limit;
     Arena *scratch = arena_new(0);
-    Recompute r = { .g = g, .arena = scratch, .count = g->next_id, .least = LEAST_BYTES };
-    r.value = NEW_ARRAY(scratch, Value, r.count);
-    find_forward(&r);
-    find_readers(&r);
-    drop_maps(&r);
-    read_again(&r);
+    if (efforts[p->recompute].again)
+        recompute_segments(g, limit, efforts[p->recompute].segments, efforts[p->recompute].again);
+    read_again(recompute_look(g, scratch, limit));
     graph_sort(g);
+    graph_dce(g);
     arena_destroy(scratch);
 }

@@ -11,6 +11,7 @@ STEPS = 20
 NETS = {
     "smallnet": ({}, 32, 1),
     "resnet18": ({"width": 4}, 16, 3),
+    "vit": ({"dim": 36, "depth": 2, "heads": 3}, 16, 3),
     "rescalenet": ({"width": 2, "size": 64, "classes": 7, "groups": 2, "base_width": 32}, 8, 3),
 }
 

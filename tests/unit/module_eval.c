@@ -39,13 +39,21 @@ ModuleEval *module_eval_new(Arena *a, const Module *m) {
     return e;
 }
 
+/* Bytes of an element of argument i. */
+static int64_t element_bytes(const Kernel *k, int i) {
+    const Buffer *b = k->buffers;
+    while (b->kind != BUFFER_ARG || i-- > 0)
+        b++;
+    return b->u8 ? 1 : 4;
+}
+
 static void run_call(ModuleEval *e, const Call *c) {
     Arena *a = arena_new(0);
     Writer *why = writer_new(a);
     EvalBuffer args[64];
     for (int i = 0; i < c->arg_count; i++) {
         const MemPlace *p = &c->args[i];
-        args[i] = (EvalBuffer){(char *)e->space[p->space] + p->offset, (e->bytes[p->space] - p->offset) / 4};
+        args[i] = (EvalBuffer){(char *)e->space[p->space] + p->offset, (e->bytes[p->space] - p->offset) / element_bytes(c->kernel, i)};
     }
     int64_t tasks = c->unit ? c->tasks * ((e->run.n + c->unit - 1) / c->unit) : c->tasks;
     for (int64_t t = 0; t < tasks; t++)

@@ -356,7 +356,51 @@ static void test_places(void **state) {
     assert_true(taken > 100);
 }
 
+/* ---- values computed again ---- */
+
+static int count_again(const Graph *g, Again kind) {
+    int count = 0;
+    for (const Node *n = g->first; n; n = n->next)
+        count += n->again == kind;
+    return count;
+}
+
+/* However much is computed again, every bit stays. */
+static void test_recompute(void **state) {
+    (void)state;
+    static const char *const targets[] = {"portable", "fma128", "avx2", "avx512"};
+    int inside = 0, late = 0, smaller = 0;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        Arena *a = arena_new(0);
+        float *kept = NULL;
+        int64_t kept_count = 0, kept_bytes = 0;
+        for (int effort = 0; effort < recompute_efforts(); effort++) {
+            Program *p = make_program(a, seed, 3);
+            p->recompute = effort;
+            passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+            inside += count_again(p->step, AGAIN_INSIDE);
+            late += count_again(p->step, AGAIN_LATE);
+            assert_true(effort || !count_again(p->step, AGAIN_INSIDE));       /* all of it stays in a cache */
+            LowerOptions o = {.target = target_find(targets[seed % 4]), .math = seed % 2 ? MATH_STRICT : MATH_FAST, .blas = seed % 5 == 0};
+            Module *m = module_lower(a, p, &o);
+            check_plan(m);
+            int64_t count;
+            float *result = run_module(a, m, seed, seed % 3 + 1, &count);
+            if (effort == 0) {
+                kept = result;
+                kept_count = count;
+                kept_bytes = m->block_bytes;
+            }
+            smaller += m->block_bytes < kept_bytes;
+            assert_int_equal(count, kept_count);
+            assert_memory_equal(result, kept, (size_t)count * sizeof(float));
+        }
+        arena_destroy(a);
+    }
+    assert_true(inside > 100 && late > 100 && smaller > 50);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places), cmocka_unit_test(test_recompute)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
