@@ -32,6 +32,7 @@ activations release 900 tests/run/activations.py
 names release 300 tests/run/names.py
 docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
+int8 release 900 tests/run/int8.py
 llvm release 1200 tests/run/llvm.py
 without-llvm release 900 tests/run/without_llvm.sh
 llvm-versions release 1200 tests/run/llvm_versions.sh
@@ -44,6 +45,7 @@ outputs release 600 tests/run/outputs.sh
 hostile sanitize 900 tests/run/hostile.py
 api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh
+memory release 900 tests/run/memory.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh
 bench release 900 tests/run/bench.sh

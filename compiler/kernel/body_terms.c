@@ -150,6 +150,15 @@ static bool has_estimate(const Body *b, const Term *t) {
     return b->l->math == MATH_FAST && t->e->op == EXPR_SQRT && t->level == LEVEL_POINT && (is_core(t->e->arg[0]) || is_rest(t->e->arg[0]));
 }
 
+/* Behind sums of bytes 12 bits are enough: the estimate as it is. */
+static bool is_coarse(const Body *b) { return b->g->anchor && b->g->anchor->op == OP_CONV_INT8; }
+
+static Reg newton_step(Kernel *k, Reg d, Reg r) {
+    Reg error = kb_op(k, KOP_FNMA, kb_op(k, KOP_FMUL, d, r, NO_REG), r, kb_const(k, 1, true));
+    Reg half = kb_op(k, KOP_FMUL, r, kb_const(k, 0.5, true), NO_REG);
+    return kb_op(k, KOP_FMA, half, error, r);
+}
+
 /* Sets t->inverse, 1 / sqrt(d), and returns sqrt(d) = d / sqrt(d). A rest of 0 counts as 2^-100. */
 static Reg emit_estimate(Body *b, MapTerms *m, Term *t, int slot) {
     Kernel *k = b->k;
@@ -157,9 +166,7 @@ static Reg emit_estimate(Body *b, MapTerms *m, Term *t, int slot) {
     if (is_rest(t->e->arg[0]))
         d = kb_op(k, KOP_FMAX, kb_const(k, 0x1p-100, true), d, NO_REG);
     Reg r = kb_op(k, KOP_RSQRT_EST, d, NO_REG, NO_REG);
-    Reg error = kb_op(k, KOP_FNMA, kb_op(k, KOP_FMUL, d, r, NO_REG), r, kb_const(k, 1, true));
-    Reg half = kb_op(k, KOP_FMUL, r, kb_const(k, 0.5, true), NO_REG);
-    t->inverse[slot] = kb_op(k, KOP_FMA, half, error, r);
+    t->inverse[slot] = is_coarse(b) ? r : newton_step(k, d, r);
     return kb_op(k, KOP_FMUL, d, t->inverse[slot], NO_REG);
 }
 

@@ -4,9 +4,9 @@
  * and P lanes of the unit, V x P register sums run over the pixels of a strip (some rows of one image, or
  * a few small images), then are added to the chunk's sums in scratch. Chunks of 8 images are added up
  * one after the other: the sum over a batch that is split into whole chunks is the sum of its parts.
- * At the end the sums are written to the plain weights.
+ * At the end the sums are written to the plain weights, one output channel after the other.
  *
- * Scratch: [tap][lane][V * W]. */
+ * Scratch: [lane][tap][V * W], so that the lanes and taps of an output channel lie at equal steps. */
 #include "kernel/lower.h"
 
 #include <assert.h>
@@ -162,7 +162,7 @@ static Reg load_dy(Weight *s, Index image, Index pixel, int slot) {
 }
 
 static Index sum_index(const Weight *s, Index tap, Index lane, int slot) {
-    Index at = index_add(index_scale(tap, s->depthwise ? 1 : s->unit_lanes), lane);
+    Index at = index_add(index_scale(lane, s->taps), tap);
     return index_scale(index_plus(index_scale(at, s->slots), slot), s->width);
 }
 
@@ -286,21 +286,37 @@ static void chunk_of_images(Weight *s, Index first) {
 
 /* ---- to the plain weights ---- */
 
+/* An output channel's weights of the unit lie side by side: they are gathered from the sums, so that what is written runs
+ * through memory. The other way round every vector would be written to W places a power of two apart. */
 static void write_dense(Weight *s) {
     Kernel *k = s->k;
-    int64_t step = s->group_in * s->taps;
+    int64_t step = (int64_t)s->slots * s->width, whole = s->unit_lanes * s->taps;
+    Index first = index_scale(s->unit, s->unit_lanes), panel = index_scale(s->panel, step), count = index_const(whole);
+    if (s->in_channels % s->unit_lanes) {
+        Index left = index_scale(index_plus(index_scale(first, -1), s->in_channels), s->taps);
+        count = index_var(kb_index(k, "count", INDEX_MIN, count, left));
+    }
+    int end = kb_index(k, "out_end", INDEX_MIN, index_const(step), index_plus(index_scale(panel, -1), s->out_channels));
+    Index out = index_var(kb_loop(k, "out", zero(), index_var(end), 1));
+    Index i = index_var(kb_loop(k, "i", zero(), count, s->width));
+    Index lanes = index_add(count, index_scale(i, -1));
+    Reg sum = kb_load_lanes(k, ACCESS_STRIDED, s->total, index_add(index_scale(i, step), out), lanes, step);
+    Index to = index_scale(index_add(index_scale(index_add(panel, out), s->in_channels), first), s->taps);
+    kb_store_lanes(k, ACCESS_MASKED, s->dwb, index_add(to, i), lanes, 1, sum);
+    kb_end(k);
+    kb_end(k);
+}
+
+/* Every channel has taps alone. */
+static void write_depthwise(Weight *s) {
+    Kernel *k = s->k;
     Index tap = index_var(kb_loop(k, "tap", zero(), index_const(s->taps), 1));
-    Index first = index_scale(s->unit, s->depthwise ? 0 : s->unit_lanes);
-    int64_t lanes = s->depthwise ? 1 : s->unit_lanes;
-    int end = kb_index(k, "lanes", INDEX_MIN, index_const(lanes), index_plus(index_scale(first, -1), s->depthwise ? 1 : s->in_channels));
-    Index lane = index_var(kb_loop(k, "lane", zero(), index_var(end), 1));
     for (int v = 0; v < s->slots; v++) {
         Index out = index_scale(index_plus(index_scale(s->panel, s->slots), v), s->width);
-        Index to = index_add(index_scale(out, step), index_add(index_scale(index_add(first, lane), s->taps), tap));
-        Reg sum = kb_load(k, ACCESS_VECTOR, s->total, sum_index(s, tap, lane, v));
-        kb_store_lanes(k, ACCESS_STRIDED, s->dwb, to, index_plus(index_scale(out, -1), s->out_channels), step, sum);
+        Reg sum = kb_load(k, ACCESS_VECTOR, s->total, sum_index(s, tap, zero(), v));
+        kb_store_lanes(k, ACCESS_STRIDED, s->dwb, index_add(index_scale(out, s->taps), tap),
+                       index_plus(index_scale(out, -1), s->out_channels), s->taps, sum);
     }
-    kb_end(k);
     kb_end(k);
 }
 
@@ -349,7 +365,9 @@ static void build(Weight *s) {
     } else {
         chunk_of_images(s, zero());
     }
-    if (s->win->groups == 1 || s->depthwise)
+    if (s->depthwise)
+        write_depthwise(s);
+    else if (s->win->groups == 1)
         write_dense(s);
     else
         write_groups(s);

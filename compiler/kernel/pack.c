@@ -52,35 +52,46 @@ static Index packed_lanes(const Pack *s, int combination, Index block, Index tap
     return index_add(to, index_scale(index_var(VAR_TASK), p->panel_floats));
 }
 
-/* Without groups: every vector is W output channels of one input channel and tap; lanes that stand for no
- * channel load zero. */
+static Index open_slots(Pack *s, int *opened) {
+    if (s->p->slots == 1)
+        return zero();
+    *opened += 1;
+    return index_var(kb_loop(s->k, "slot", zero(), index_const(s->p->slots), 1));
+}
+
+/* Without groups: every vector is W output channels of one input channel and tap; lanes that stand for no channel load zero.
+ * Where those lie a row of the weights apart, often a multiple of a large power of two, a slot is finished before the next
+ * one: more rows than W would drive each other out of the cache between one tap and the next. */
 static void pack_dense(Pack *s, int combination) {
     const ConvPlan *p = s->p;
     Kernel *k = s->k;
+    bool rows = s->out_step > s->in_step;
     int opened = 0;
-    Index at, block = zero(), lane = zero();
+    Index at, block = zero(), lane = zero(), slot = zero();
     if (p->blocks > 1) {
         block = index_var(kb_loop(k, "block", zero(), index_const(p->blocks), 1));
         opened++;
     }
+    if (rows)
+        slot = open_slots(s, &opened);
     Index tap = open_taps(s, combination, &at, &opened);
     if (p->lanes > 1) {
         lane = index_var(kb_loop(k, "lane", zero(), index_const(p->lanes), 1));
         opened++;
     }
+    if (!rows)
+        slot = open_slots(s, &opened);
     Index in = index_add(index_scale(block, p->lanes), lane);
-    Index to = index_add(packed_lanes(s, combination, block, tap), index_scale(lane, (int64_t)p->slots * p->width));
-    for (int v = 0; v < p->slots; v++) {
-        Index out = index_scale(index_plus(index_scale(index_var(VAR_TASK), p->slots), v), p->width);
-        Index lanes = index_plus(index_scale(out, -1), p->out_channels);
-        if (p->in_channels % p->lanes) {       /* nothing beyond the last input channel */
-            Index left = index_scale(index_plus(index_scale(in, -1), p->in_channels), p->width);
-            lanes = index_var(kb_index(k, "lanes", INDEX_MIN, lanes, left));
-        }
-        Index from = index_add(at, index_add(index_scale(out, s->out_step), index_scale(in, s->in_step)));
-        Reg w = kb_load_lanes(k, ACCESS_STRIDED, s->from, from, lanes, s->out_step);
-        kb_store(k, ACCESS_VECTOR, s->to, index_plus(to, (int64_t)v * p->width), w);
+    Index out = index_scale(index_add(index_scale(index_var(VAR_TASK), p->slots), slot), p->width);
+    Index lanes = index_plus(index_scale(out, -1), p->out_channels);
+    if (p->in_channels % p->lanes) {           /* nothing beyond the last input channel */
+        Index left = index_scale(index_plus(index_scale(in, -1), p->in_channels), p->width);
+        lanes = index_var(kb_index(k, "lanes", INDEX_MIN, lanes, left));
     }
+    Index from = index_add(at, index_add(index_scale(out, s->out_step), index_scale(in, s->in_step)));
+    Index to = index_add(packed_lanes(s, combination, block, tap), index_scale(lane, (int64_t)p->slots * p->width));
+    Reg w = kb_load_lanes(k, ACCESS_STRIDED, s->from, from, lanes, s->out_step);
+    kb_store(k, ACCESS_VECTOR, s->to, index_add(to, index_scale(slot, p->width)), w);
     close(s, opened);
 }
 

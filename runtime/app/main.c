@@ -32,7 +32,8 @@ static bool measuring(const App *a) {
 
 static int load_weights(App *a, SalunError *err) {
     const SalunProgram *p = a->p;
-    salun_init(a->m, p->recipe ? p->recipe->seed : 0);
+    if (!(a->o.weights || p->weights) || a->o.allow)      /* else every tensor comes from the file */
+        salun_init(a->m, p->recipe ? p->recipe->seed : 0);
     if (a->o.weights)
         return salun_load_file(a->m, a->o.weights, a->o.allow, note, a, err);
     if (p->weights)

@@ -56,7 +56,8 @@ static int open_model(Trainer *t, SalunError *err) {
     t->model = salun_create(p, (int)o->threads, err);
     if (!t->model)
         return err->code;
-    if (!o->resume)                    /* a checkpoint holds all that is initialised here */
+    bool whole = o->weights ? !o->weights_allow : p->weights != NULL;
+    if (!o->resume && !whole)          /* a checkpoint, or weights, hold all that is initialised here */
         salun_init(t->model, o->seed);
     salun_set_seed(t->model, o->seed);
     salun_set_smoothing(t->model, (float)o->smoothing);

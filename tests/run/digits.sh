@@ -6,6 +6,7 @@ net=$root/models/smallnet.snet
 data=$root/examples/data/digits
 
 deploy digits "$net" "$data" 32 9500 5
+deploy_int8 digits "$net" "$data"
 right=0
 count=0
 for picture in "$data"/pictures/*.png; do
