@@ -2,6 +2,7 @@
 under a name that says from what they were made."""
 
 import concurrent.futures
+import glob
 import hashlib
 import json
 import math
@@ -66,7 +67,8 @@ class Compiler:
         self.salunc = given or os.path.join(prefix, "bin", "salunc")
         self.flags = re.search(r"Cflags: (.*)", self._pc()).group(1).replace("${includedir}", self.prefix + "/include").split()
         self.stamp = hashlib.sha256()
-        for path in (self.salunc, os.path.join(self.prefix, "lib", "libsalun.a"), os.path.join(HERE, "worker.c")):
+        libraries = sorted(glob.glob(os.path.join(self.prefix, "lib", "libsalun*.a")))
+        for path in (self.salunc, *libraries, os.path.join(HERE, "worker.c")):
             with open(path, "rb") as source:
                 self.stamp.update(source.read())
         self.help = call([self.salunc, "--help"])

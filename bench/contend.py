@@ -69,14 +69,14 @@ def peak_rss(pid):
     return None
 
 
-def set_priority(contenders, nice):
-    """Of all threads of all contenders; Linux may weigh whole sessions against each other first (autogroup)."""
-    for contender in contenders:
-        group = f"/proc/{contender.process.pid}/autogroup"
+def set_priority(pids, nice):
+    """Of all threads of these processes; Linux may weigh whole sessions against each other first (autogroup)."""
+    for pid in pids:
+        group = f"/proc/{pid}/autogroup"
         if os.path.exists(group):
             with open(group, "w") as out:
                 out.write(str(nice))
-        for thread in os.listdir(f"/proc/{contender.process.pid}/task"):
+        for thread in os.listdir(f"/proc/{pid}/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), nice)
 
 
@@ -88,7 +88,7 @@ def take_turns(contenders, rounds, seconds, least=1, nice=None):
         contender.run(min(seconds, 0.2), 1)
     pids = [c.process.pid for c in contenders] + [os.getpid()]
     if nice is not None:
-        set_priority(contenders, nice)
+        set_priority([c.process.pid for c in contenders], nice)
     load = machine.OthersLoad(pids)
     for turn in range(rounds):
         for contender in contenders:
@@ -97,21 +97,31 @@ def take_turns(contenders, rounds, seconds, least=1, nice=None):
     return load.share(pids)
 
 
-def time_starts(commands, rounds):
+def start_once(name, command, env):
+    """Milliseconds from start to exit, and peak memory in MiB."""
+    begin = time.perf_counter()
+    silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    pid = os.posix_spawn(command[0], [str(c) for c in command], {**os.environ, **env}, file_actions=silent)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise ContenderError(f"{name}: exit status {status} from {' '.join(map(str, command))}")
+    return 1e3 * (time.perf_counter() - begin), round(usage.ru_maxrss / 1024, 1)
+
+
+def time_starts(commands, rounds, nice=None):
     """Process start to exit, in turns: {name: {"median_ms", "min_ms", "max_ms", "times_ms", "peak_rss_mib"}} of
     {name: (command, environment)}. The first round warms the page cache and is not counted."""
     times, memory = {name: [] for name in commands}, {}
-    for turn in range(rounds + 1):
-        for name, (command, env) in commands.items():
-            begin = time.perf_counter()
-            pid = os.posix_spawn(command[0], [str(c) for c in command], {**os.environ, **env},
-                                 file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                                               (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)])
-            _, status, usage = os.wait4(pid, 0)
-            if status:
-                raise ContenderError(f"{name}: exit status {status} from {' '.join(map(str, command))}")
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - begin))
-            memory[name] = round(usage.ru_maxrss / 1024, 1)
+    if nice is not None:
+        set_priority([os.getpid()], nice)    # what it starts inherits it
+    try:
+        for turn in range(rounds + 1):
+            for name, (command, env) in commands.items():
+                ms, memory[name] = start_once(name, command, env)
+                if turn:
+                    times[name].append(ms)
+    finally:
+        if nice is not None:
+            set_priority([os.getpid()], 0)
     return {name: {"median_ms": statistics.median(t), "min_ms": min(t), "max_ms": max(t), "times_ms": [round(x, 3) for x in t],
                    "peak_rss_mib": memory[name]} for name, t in times.items()}

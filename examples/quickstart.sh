@@ -52,8 +52,8 @@ echo "\$ salunc --train models/smallnet.snet --batch 32 -o train"
 echo "$(wc -l <"$out/smallnet-train.c") lines of C, compiled"
 
 say "4  training on 4,000 digits (examples/data/digits)"
-echo "\$ ./train --data examples/data/digits --epochs 6 --save w.safetensors"
-"$out/train" --data examples/data/digits --epochs 6 --save "$out/w.safetensors"
+echo "\$ ./train --data examples/data/digits --epochs 6 --overwrite --save w.safetensors"
+"$out/train" --data examples/data/digits --epochs 6 --overwrite --save "$out/w.safetensors"
 
 say "5  the program to deploy: network and weights in one file"
 echo "\$ salunc models/smallnet.snet --embed-weights w.safetensors -o digits"

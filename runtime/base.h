@@ -31,11 +31,17 @@ static inline double salun_seconds(void) {
 
 /* ---- reading: a file mapped into memory ---- */
 
-typedef struct { const unsigned char *data; size_t size; bool mapped; } SalunMap;
+typedef struct { const unsigned char *data; size_t size; bool mapped; int guard; } SalunMap;
 
 /* Maps a regular file for reading; an empty file has size 0 and a data pointer that is not NULL. */
 int salun_map(SalunMap *map, const char *path, SalunError *err);
 void salun_unmap(SalunMap *map);
+
+/* What a file loses while it is mapped would end the process by SIGBUS. Programs call salun_map_guard before they map (a library
+ * leaves signals alone): from then on what is missing reads as zeros, and salun_map_check fails with the name of the file, asked
+ * after reading and before anything is made of what was read. Without the guard it never fails. */
+void salun_map_guard(void);
+int salun_map_check(SalunError *err);
 
 /* Programs call this first: where standard input, output or error is closed, it is occupied, so that no file that is opened
  * later gets its number and is written into by messages. Writing to it still fails. */

@@ -1,5 +1,6 @@
 /* file.c - reading by mmap, and writing that is complete or did not happen. */
 #include "base.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ static int map_fd(SalunMap *map, int fd, const char *path, SalunError *err) {
         return salun_error(err, SALUN_NO_SPACE, "%s: cannot be mapped: %s", path, strerror(errno));
     map->data = data;
     map->mapped = true;
+    map->guard = salun_guard_add(data, map->size, fd, path);
     return 0;
 }
 
@@ -41,8 +43,10 @@ int salun_map(SalunMap *map, const char *path, SalunError *err) {
 }
 
 void salun_unmap(SalunMap *map) {
-    if (map->mapped)
+    if (map->mapped) {
+        salun_guard_remove(map->guard);
         munmap((void *)map->data, map->size);
+    }
     *map = (SalunMap){ 0 };
 }
 

@@ -220,6 +220,7 @@ static int start(SalunPool *p, int thread) {
     lane->thread = thread;
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);              /* raised by the thread itself: guard.c */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&lane->handle, NULL, worker, lane);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

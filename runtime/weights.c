@@ -227,6 +227,8 @@ int salun_load_file(SalunModel *m, const char *path, const char *allow, Note *no
     if (!st)
         return err->code;
     int code = load(&(Load){ m, st, path, allow, note, arg, err });
+    if (!code)
+        code = salun_map_check(err);
     salun_st_close(st);
     return code;
 }

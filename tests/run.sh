@@ -41,6 +41,7 @@ llvm-parity release 1200 SALUN_BACKEND=llvm tests/run/parity.py
 llvm-random release 900 SALUN_BACKEND=llvm tests/run/random_nets.py
 llvm-activations release 900 SALUN_BACKEND=llvm tests/run/activations.py
 kill release 600 tests/run/kill.sh
+outputs release 600 tests/run/outputs.sh
 hostile sanitize 900 tests/run/hostile.py
 api release 1500 tests/run/api.sh
 digits release 600 tests/run/digits.sh

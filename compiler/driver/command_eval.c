@@ -210,22 +210,29 @@ static int check_options(const Options *o) {
     return o->gradients && o->output_count ? options_fail(SALUN_BAD_INPUT, "--gradients and --output exclude each other") : 0;
 }
 
-/* A gradient is taken over all images at once: as many as the first file holds. */
-static void batch_from_file(Options *o) {
+/* A gradient is taken over all images at once: as many as the first file holds. What part of its name is an input's, the network
+ * says; its errors are reported then. */
+static bool batch_from_file(Options *o, int *code) {
+    Compilation c = compilation_new(o);
     SalunNpy npy;
-    const char *equals = strchr(o->inputs[0], '=');
-    if (salun_npy_open(&npy, equals ? equals + 1 : o->inputs[0], NULL))
-        return;
+    if (!compile_build(&c, true)) {
+        *code = compilation_end(&c);
+        return false;
+    }
+    const SalunProgram *sizes = weights_program(o->arena, c.program);
+    if (salun_npy_open(&npy, named_file(o->inputs[0], sizes->inputs, sizes->input_count).path, NULL))
+        return true;
     o->build.batch = npy.rank ? npy.dim[0] : 1;
     salun_npy_close(&npy);
+    return true;
 }
 
 int command_eval(Options *o) {
     int code = check_options(o);
     if (code)
         return code;
-    if (o->gradients && !o->build.batch)
-        batch_from_file(o);
+    if (o->gradients && !o->build.batch && !batch_from_file(o, &code))
+        return code;
     Eval e = { .o = o, .c = compilation_new(o) };
     o->pass.level = 0;
     if (!compile_passes(&e.c, o->gradients != NULL))

@@ -31,6 +31,11 @@ static const FileKind kinds[] = {
 
 /* ---- which ---- */
 
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 static bool ends_with(const char *text, const char *tail) {
     size_t n = strlen(text), k = strlen(tail);
     return n > k && !strcmp(text + n - k, tail);
@@ -65,6 +70,11 @@ static const Backend *memory_backend(const Options *o) {
 const Backend *files_backend(const Options *o, const char *output) {
     if (!output)
         return memory_backend(o);
+    for (int i = 0; i < COUNT(kinds); i++)
+        if (kinds[i].ending && !strcmp(base_name(output), kinds[i].ending)) {
+            options_fail(SALUN_BAD_INPUT, "-o %s: the file has no name before its ending", output);
+            return NULL;
+        }
     if (ends_with(output, ".snet") || ends_with(output, ".safetensors")) {
         options_fail(SALUN_BAD_INPUT, "-o %s: the output's name ends in .c, .h, .ll, .bc, .s, .o, .a or .so, or names an executable", output);
         return NULL;
@@ -82,11 +92,6 @@ const Backend *files_backend(const Options *o, const char *output) {
 }
 
 /* ---- beside ---- */
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
 
 /* net.so -> net.h */
 static const char *header_path(Arena *a, const char *output, const FileKind *k) {

@@ -7,6 +7,7 @@
 
 int main(int argc, char **argv) {
     salun_occupy_standard();
+    salun_map_guard();
     signal(SIGXFSZ, SIG_IGN);                /* a size limit is a write that fails */
     Arena *arena = arena_new(0);
     Options options = { .arena = arena };

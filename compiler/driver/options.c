@@ -222,6 +222,8 @@ static int set_number(Options *o, const OptionRow *row, const char *value) {
     int64_t number;
     if (!parse_count(value, row->id == OPT_BATCH, &number) || (row->id != OPT_SEED && number > 1000000))
         return bad_value(row, value, row->id == OPT_BATCH ? "a number from 1 to 1000000 is needed" : "a whole number is needed");
+    if (row->id == OPT_LEVEL && number > 3)
+        return bad_value(row, value, "levels are 0, 1, 2 and 3");
     if (row->id == OPT_BATCH)
         o->build.batch = number;
     else if (row->id == OPT_SEED)
@@ -354,7 +356,7 @@ static int unknown(const Options *o, const char *arg) {
     return options_fail(SALUN_BAD_INPUT, "unknown option %s; --help lists them", name);
 }
 
-int options_level(const Options *o, int otherwise) { return o->level < 0 ? otherwise : o->level > 3 ? 3 : o->level; }
+int options_level(const Options *o, int otherwise) { return o->level < 0 ? otherwise : o->level; }
 
 /* The row that an argument names, and the value that is part of it: --batch=8, -Dnorm=salu, -O0. */
 static const OptionRow *find_row(const Options *o, const char *arg, const char **value) {

@@ -66,7 +66,7 @@ int options_read(Options *o, int argc, char **argv, bool *done);
 /* `salunc: ...` on stderr; returns code. */
 int options_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-int options_level(const Options *o, int otherwise);    /* -O; 3 at most */
+int options_level(const Options *o, int otherwise);    /* -O */
 
 /* ---- a file per command ---- */
 int command_compile(Options *o);

@@ -172,7 +172,23 @@ static int find_target(Arena *a, const char *output, const char **target) {
     return 0;
 }
 
-/* Compiles in a folder of its own; the result is renamed to its place when it is whole. */
+/* The result is made in a folder of its own beside its place, and renamed when it is whole. */
+static int build_beside(Arena *a, const char *source, bool is_object, const char *object, const char *target, const char *output, BuildKind kind,
+                        bool blas) {
+    const char *slash = strrchr(target, '/');
+    char *folder = arena_printf(a, "%.*s.salunc-XXXXXX", slash ? (int)(slash - target) + 1 : 0, target);
+    if (!mkdtemp(folder))
+        return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
+    const char *part = arena_printf(a, "%s/%s", folder, slash ? slash + 1 : target);
+    int code = build(a, source, is_object, object, part, kind, blas);
+    if (!code && rename(part, target))
+        code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
+    if (code)
+        unlink(part);
+    rmdir(folder);
+    return code;
+}
+
 int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *output, BuildKind kind, bool blas) {
     const char *temporary = getenv("TMPDIR"), *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output, *target;
     int code = find_target(a, output, &target);
@@ -181,15 +197,11 @@ int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *ou
     char *folder = arena_printf(a, "%s/salunc-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     if (!mkdtemp(folder))
         return options_fail(SALUN_NO_SPACE, "%s: %s", folder, strerror(errno));
-    const char *part = arena_printf(a, "%s.part", target), *object = arena_printf(a, "%s/%s.o", folder, name);
+    const char *object = arena_printf(a, "%s/%s.o", folder, name);
     const char *source = is_object ? object : arena_printf(a, "%s/%s.c", folder, name);
     code = output_write(source, text->data, text->length);
     if (!code)
-        code = build(a, source, is_object, object, part, kind, blas);
-    if (!code && rename(part, target))
-        code = options_fail(SALUN_NO_SPACE, "%s: %s", output, strerror(errno));
-    if (code)
-        unlink(part);
+        code = build_beside(a, source, is_object, object, target, output, kind, blas);
     unlink(source);
     unlink(object);
     rmdir(folder);

@@ -21,7 +21,7 @@ enum {
     BUILD_MAX_NAME = 400,               /* bytes of a tap */
     BUILD_MAX_PORTS = 7                 /* inputs of a network, and outputs: with target and loss the runtime's 8 */
 };
-#define BUILD_MAX_ELEMENTS ((int64_t)1 << 34)   /* of one tensor at full batch */
+#define BUILD_MAX_ELEMENTS INT32_MAX            /* of one tensor at full batch, of all parameters, of all states: kernels number them */
 
 typedef struct Setting {
     const char *name, *text;            /* text: an expression of the language */

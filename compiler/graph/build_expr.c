@@ -80,7 +80,7 @@ const Node *build_at(Builder *b, Span at) {
 bool build_shape_fits(Builder *b, const Shape *s, Span at) {
     if (shape_count(s) <= BUILD_MAX_ELEMENTS)
         return true;
-    build_error(b, at, "a tensor %s is too large: more than 2^34 elements", shape_text(b->arena, TYPE_F32, s));
+    build_error(b, at, "a tensor %s is too large: more than 2^31 - 1 elements", shape_text(b->arena, TYPE_F32, s));
     return false;
 }
 

@@ -170,6 +170,18 @@ static bool declared_twice(Builder *b, const char *full, Span at) {
     return true;
 }
 
+/* All parameters lie in one table, all states in another. */
+static bool table_has_room(Builder *b, const Shape *shape, bool is_state, Span at) {
+    int64_t sum = shape_count(shape);
+    for (int i = 0; i < b->program->tensor_count; i++)
+        if (b->program->tensors[i]->is_state == is_state)
+            sum += shape_count(&b->program->tensors[i]->shape);
+    if (sum <= BUILD_MAX_ELEMENTS)
+        return true;
+    build_error(b, at, "the %s of this network are too large: more than 2^31 - 1 elements", is_state ? "states" : "parameters");
+    return false;
+}
+
 Node *build_parameter(Builder *b, const char *name, Shape shape, int channel, bool is_state, const Init *init,
                       const Constraint *constraint, Span at, TensorDecl **decl) {
     const char *full = join_name(b, b->prefix, name);
@@ -179,6 +191,8 @@ Node *build_parameter(Builder *b, const char *name, Shape shape, int channel, bo
     if (t && !agrees(b, t, &shape, is_state, init, at))
         return NULL;
     if (!t) {
+        if (!table_has_room(b, &shape, is_state, at))
+            return NULL;
         t = program_add_tensor(b->program, full, shape, channel, is_state);
         t->init = *init;
         t->span = at;

@@ -176,7 +176,7 @@ int app_feed_read(AppFeed *f, int64_t n, void *to, SalunError *err) {
         if (code)
             return code;
     }
-    return 0;
+    return salun_map_check(err);
 }
 
 const char *app_feed_name(const AppFeed *f, int64_t i, char *text, size_t size) {

@@ -207,6 +207,7 @@ int salun_main_infer(const SalunProgram *p, int argc, char **argv) {
     App a = { .p = p };
     SalunError err = { "", SALUN_OK };
     salun_occupy_standard();
+    salun_map_guard();
     signal(SIGXFSZ, SIG_IGN);                /* a size limit is a write that fails */
     int code = app_options_parse(&a.o, p, argc, argv, &err);
     if (!code && a.o.help)

@@ -16,7 +16,7 @@
 enum { TABLES = 4 };
 static const int spaces[TABLES] = { SALUN_PARAMS, SALUN_STATES, SALUN_RAW, SALUN_SLOTS };
 static const char magic[8] = { 'S', 'A', 'L', 'U', 'N', 'C', 'K', 'P' };
-#define VERSION 1
+#define VERSION 2
 
 typedef struct {
     char magic[8];
@@ -181,4 +181,16 @@ int checkpoint_read(const char *path, SalunModel *m, const Identity *id, TrainPo
     code = restore(path, &map, m, id, at, err);
     salun_unmap(&map);
     return code;
+}
+
+bool checkpoint_peek(const char *path, TrainPoint *at) {
+    Head head;
+    FILE *file = fopen(path, "rb");
+    bool whole = file && fread(&head, sizeof head, 1, file) == 1;
+    if (file)
+        fclose(file);
+    if (!whole || memcmp(head.magic, magic, sizeof magic) != 0 || head.version != VERSION)
+        return false;
+    *at = head.at;
+    return true;
 }

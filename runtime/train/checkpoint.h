@@ -18,6 +18,7 @@ typedef struct {
     double seconds;                    /* spent on steps and evaluation */
     int64_t epochs;                    /* in all */
     int64_t log_offset, batch_log_offset;                /* bytes of complete lines; -1: no such log */
+    int64_t finished;                  /* training came to the end that was asked for */
 } TrainPoint;
 
 /* What must not change between a checkpoint and its continuation: lines of "name=value". Every line of the reader's identity
@@ -27,6 +28,9 @@ void identity_add(Identity *id, const char *name, const char *format, ...) __att
 
 /* The old file stays until the new one is complete. SALUN_NO_SPACE when writing fails, SALUN_BAD_INPUT when the file cannot be created. */
 int checkpoint_write(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err);
+/* Where the checkpoint at path says that training stands; false: there is none that this program could read. Its content is not
+ * checked. */
+bool checkpoint_peek(const char *path, TrainPoint *at);
 /* Fills the model's tables and *at. A file that is broken or of another identity is SALUN_BAD_INPUT and changes
  * neither; each difference is named with both values. */
 int checkpoint_read(const char *path, SalunModel *m, const Identity *id, TrainPoint *at, SalunError *err);

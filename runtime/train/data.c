@@ -129,7 +129,9 @@ int data_open(DataSet *set, const char *spec, const char *preferred, int64_t cla
     }
     set->hash[0] = content_hash(&set->train);
     set->hash[1] = content_hash(&set->test);
-    return SALUN_OK;
+    if ((code = salun_map_check(err)))
+        data_close(set);
+    return code;
 }
 
 void data_close(DataSet *set) {

@@ -21,7 +21,7 @@ static int check_images(const SalunNpy *npy, const char *file, SalunError *err) 
         return salun_error(err, SALUN_BAD_INPUT, "%s: holds no images: %s", file, shape);
     if (npy->type == SALUN_NPY_U8 && npy->rank != 4 && npy->rank != 3)
         return salun_error(err, SALUN_BAD_INPUT, "%s: uint8 images are [count, channels, height, width], this is %s", file, shape);
-    if (npy->rank < 2 || npy->rank > DATA_RANK + 1 || data_product(npy->dim, npy->rank) < 0)
+    if (npy->rank < 1 || npy->rank > DATA_RANK + 1 || data_product(npy->dim, npy->rank) < 0)
         return salun_error(err, SALUN_BAD_INPUT, "%s: %s are not images: the first size counts them, the others are one image's", file, shape);
     return SALUN_OK;
 }

@@ -56,5 +56,5 @@ int eval_run(SalunModel *m, Loader *loader, int64_t total, void *const *outputs,
             code = salun_error(err, SALUN_INTERRUPTED, "stopped by a signal");
     }
     loader_stop(loader);
-    return code;
+    return code ? code : salun_map_check(err);
 }

@@ -141,6 +141,7 @@ int loader_start(Loader *l, int64_t epoch, int64_t position, int64_t epochs, Sal
     }
     sigset_t all, old;                 /* signals are for the main thread */
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);              /* raised by the thread itself: guard.c */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int failed = pthread_create(&l->thread, NULL, produce, l);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

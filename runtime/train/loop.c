@@ -30,6 +30,7 @@ static int keep_checkpoint(Trainer *t, SalunError *err) {
     if (code)
         return code;
     t->at.seconds = elapsed(t);
+    t->at.finished = t->at.step >= t->total_steps && t->at.position != image_count(t);
     t->at.log_offset = log_sync(&t->log);
     t->at.batch_log_offset = log_sync(&t->batch_log);
     t->checkpoint_time = salun_seconds();
@@ -213,7 +214,9 @@ static int train_steps(Trainer *t, SalunError *err) {
         const Batch *batch = loader_next(t->loader);
         if (!batch)
             return salun_error(err, SALUN_FAIL, "the data ended at step %" PRId64 " of %" PRId64, t->at.step, t->total_steps);
-        code = train_batch(t, batch, err);
+        code = salun_map_check(err);
+        if (!code)
+            code = train_batch(t, batch, err);
         if (code)
             return code;
         if (t->images_here == batch->n)

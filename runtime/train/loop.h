@@ -4,6 +4,7 @@
 
 #include "checkpoint.h"
 #include "eval.h"
+#include "lock.h"
 #include "log.h"
 #include "options.h"
 
@@ -19,6 +20,7 @@ typedef struct {
     Loader *loader, *eval_loader;
     Progress progress;
     Log log, batch_log;
+    Lock locks[2];
     Identity identity;
 
     int64_t epochs, steps_per_epoch, total_steps;

@@ -52,6 +52,7 @@ static int run(const SalunProgram *p, int argc, char **argv, SalunError *err) {
 int salun_main_train(const SalunProgram *p, int argc, char **argv) {
     SalunError err = { .text = "" };
     salun_occupy_standard();
+    salun_map_guard();
     int code = run(p, argc, argv, &err);
     if (!code && (fflush(stdout) || ferror(stdout)))
         code = salun_error(&err, SALUN_NO_SPACE, "standard output cannot be written");

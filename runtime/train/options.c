@@ -41,6 +41,7 @@ static const Option table[] = {
     { "no-augment", FLAG, AT(no_augment), 0, 0, NULL, "images as they are, only preprocessed" },
     { "no-shuffle", FLAG, AT(no_shuffle), 0, 0, NULL, "images in the order of the data" },
     { "resume", FLAG, AT(resume), 0, 0, NULL, "go on from the checkpoint, to the same bits as without the break" },
+    { "overwrite", FLAG, AT(overwrite), 0, 0, NULL, "begin anew where the checkpoint is of a training that is not finished" },
     { "checkpoint", TEXT, AT(checkpoint), 0, 0, "FILE", "the checkpoint (default: beside --save, .checkpoint)" },
     { "checkpoint-every", NUMBER, AT(checkpoint_every), 0, 1e9, "SECONDS", "also this often within an epoch (default 120; 0: after every step)" },
     { "log", TEXT, AT(log), 0, 0, "FILE", "one JSON line per epoch (default: beside --save, .jsonl)" },
@@ -189,6 +190,8 @@ static int complete(Options *o, const SalunProgram *p, SalunError *err) {
     bool file = o->save && !is_device(o->save);          /* beside which others are written */
     if (o->resume && !file && !o->checkpoint)
         return salun_error(err, SALUN_BAD_INPUT, "--resume needs --save or --checkpoint to find the checkpoint");
+    if (o->resume && o->overwrite)
+        return salun_error(err, SALUN_BAD_INPUT, "--resume goes on, --overwrite begins anew: give one of them");
     if (o->weights_allow && !o->weights)
         return salun_error(err, SALUN_BAD_INPUT, "--weights-allow is of no use without --weights");
     if (file && !o->log && !(o->log = beside(o->save_beside[0], sizeof o->save_beside[0], o->save, ".jsonl")))

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t seed;
     double checkpoint_every;           /* seconds */
     double lr, smoothing;
-    bool resume, no_augment, no_shuffle, eval_only, time, help;
+    bool resume, overwrite, no_augment, no_shuffle, eval_only, time, help;
     char save_beside[2][4096];         /* where the default names of log and checkpoint lie */
 } Options;
 

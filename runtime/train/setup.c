@@ -20,25 +20,27 @@ static int check_program(const SalunProgram *p, SalunError *err) {
     return SALUN_OK;
 }
 
+static int open_evaluation_data(Trainer *t, const char *wanted, SalunError *err) {
+    int code = data_open(&t->val, t->options->val_data, wanted, t->program->outputs[0].count, err);
+    t->eval_images = t->val.test.count ? &t->val.test : &t->val.train;
+    return code;
+}
+
 static int open_data(Trainer *t, SalunError *err) {
     const Options *o = t->options;
     const char *wanted = t->program->recipe->data ? t->program->recipe->data : "", *place = o->data;
     char buffer[512];
-    int64_t classes = t->program->outputs[0].count;
+    if (o->eval_only && o->val_data)
+        return open_evaluation_data(t, wanted, err);
     if (!place && !(place = data_default_place(wanted, buffer, sizeof buffer)))
         return salun_error(err, SALUN_BAD_INPUT, *wanted ? "--data DIR is missing, and neither %s nor data/%s is here"
                                                          : "--data DIR is missing: where the images and labels are", wanted, wanted);
-    int code = data_open(&t->data, place, wanted, classes, err);
+    int code = data_open(&t->data, place, wanted, t->program->outputs[0].count, err);
     if (code)
         return code;
-    t->eval_images = &t->data.test;
-    if (o->val_data) {
-        if ((code = data_open(&t->val, o->val_data, wanted, classes, err)))
-            return code;
-        t->eval_images = t->val.test.count ? &t->val.test : &t->val.train;
-    } else if (o->eval_only && t->data.test.count == 0) {
-        t->eval_images = &t->data.train;
-    }
+    if (o->val_data)
+        return open_evaluation_data(t, wanted, err);
+    t->eval_images = o->eval_only && t->data.test.count == 0 ? &t->data.train : &t->data.test;
     return SALUN_OK;
 }
 
@@ -175,7 +177,8 @@ int trainer_open(Trainer *t, const SalunProgram *p, const Options *o, const vola
     if (code)
         return code;
     trainer_report(t, "weights");
-    set_length(t);
+    if (!o->eval_only)
+        set_length(t);
     identify(t);
     return SALUN_OK;
 }
@@ -188,6 +191,8 @@ void trainer_close(Trainer *t) {
     data_close(&t->val);
     log_close(&t->log);
     log_close(&t->batch_log);
+    lock_release(&t->locks[0]);
+    lock_release(&t->locks[1]);
     for (int i = 0; t->program && i < t->program->output_count; i++)
         free(t->outputs[1 + i]);
     free(t->states_before);
@@ -226,6 +231,21 @@ static void tell_start(Trainer *t) {
                   t->epochs, t->steps_per_epoch);
 }
 
+/* A training that was broken off is not lost to one that was started by mistake; before its first step it has nothing to lose. */
+static int check_unfinished(const Options *o, SalunError *err) {
+    TrainPoint at;
+    if (o->overwrite || !o->checkpoint || !checkpoint_peek(o->checkpoint, &at) || at.finished || at.step == 0)
+        return SALUN_OK;
+    return salun_error(err, SALUN_BAD_INPUT, "%s: a training that is not finished stands here at step %" PRId64 ", epoch %" PRId64
+                       "/%" PRId64 "; --resume goes on from there, --overwrite begins anew", o->checkpoint, at.step, at.epoch + 1, at.epochs);
+}
+
+static int take_locks(Trainer *t, SalunError *err) {
+    const Options *o = t->options;
+    int code = o->save ? lock_take(&t->locks[0], o->save, err) : SALUN_OK;
+    return !code && o->checkpoint ? lock_take(&t->locks[1], o->checkpoint, err) : code;
+}
+
 /* What is written late is tried first: hours of training must not end at a folder that is not there. */
 static int try_outputs(const Options *o, SalunError *err) {
     int code = o->save ? salun_sink_try(o->save, err) : SALUN_OK;
@@ -234,7 +254,11 @@ static int try_outputs(const Options *o, SalunError *err) {
 
 int trainer_begin(Trainer *t, SalunError *err) {
     t->at = (TrainPoint){ .epochs = t->epochs };
-    int code = try_outputs(t->options, err);
+    int code = take_locks(t, err);
+    if (!code)
+        code = check_unfinished(t->options, err);
+    if (!code)
+        code = try_outputs(t->options, err);
     if (!code)
         code = log_open(&t->log, t->options->log, -1, NULL, err);
     if (!code)
@@ -257,7 +281,9 @@ static bool point_holds(const Trainer *t) {
 
 int trainer_resume(Trainer *t, SalunError *err) {
     bool lost = false;
-    int code = try_outputs(t->options, err);
+    int code = take_locks(t, err);
+    if (!code)
+        code = try_outputs(t->options, err);
     if (!code)
         code = checkpoint_read(t->options->checkpoint, t->model, &t->identity, &t->at, err);
     if (!code && !point_holds(t))

@@ -156,9 +156,9 @@ class Draw:
         self.lines.append(f"  return x |> {features}{tail} |> linear({self.classes}) as fc")
 
     def text(self):
-        c, h, w = self.input
+        sizes = ", ".join(map(str, self.input)) + ("] channel = last" if len(self.input) == 2 else "]")
         head = "".join(f"activation {formula}\n" for formula in sorted(self.used))
-        return (f"{head}network Net(x: f32[N, {c}, {h}, {w}]) {{\n" + "\n".join(self.lines) + "\n}\n"
+        return (f"{head}network Net(x: f32[N, {sizes}) {{\n" + "\n".join(self.lines) + "\n}\n"
                 "train Net {\n  loss cross_entropy(smoothing = 0.1)\n  optimizer sgd(lr = 0.1)\n  epochs 1\n  seed 1\n}\n")
 
 
@@ -168,16 +168,22 @@ class Tokens(Draw):
     WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 17, 24, 32, 36, 48)
 
     def draw(self):
-        self.tokens = 0
+        if self.chance(0.3):
+            self.tokens, self.channels = int(self.r.integers(1, 70)), self.pick(self.WIDTHS)
+            self.input = (self.tokens, self.channels)
+        else:
+            self.patches()
+        for _ in range(int(self.r.integers(3, 8))):
+            self.pick((self.linear, self.attention, self.attention, self.across, self.act, self.norm, self.arithmetic, self.learned,
+                       self.cut, self.gate, self.join, self.mix, self.center, self.mlp))()
+
+    def patches(self):
         if self.chance(0.3):
             self.conv()
         size = self.pick([k for k in (1, 2, 3, 4) if k <= min(self.height, self.width)])
         out = self.pick(self.WIDTHS)
         self.put(f"x |> conv({out}, {size}, {size}, padding = 0, bias = true) as {self.label()} |> reshape([{out}, -1]) |> transpose([0, 2, 1])")
         self.tokens, self.channels = (self.height // size) * (self.width // size), out
-        for _ in range(int(self.r.integers(3, 8))):
-            self.pick((self.linear, self.attention, self.attention, self.across, self.act, self.norm, self.arithmetic, self.learned,
-                       self.cut, self.gate, self.join, self.mix, self.center, self.mlp))()
 
     def heads(self, channels):
         return self.pick([h for h in (1, 2, 3, 4, 6, 8) if channels % h == 0])

@@ -574,6 +574,33 @@ static void test_npy_every_cut_and_flip(void **state) {
         }
 }
 
+/* ---- files that lose what was mapped ---- */
+
+static void test_cut_files(void **state) {
+    (void)state;
+    enum { PAGES = 5, PAGE = 4096 };
+    static const unsigned char page[PAGE] = { 7 };
+    SalunError err;
+    SalunMap map[2];
+    const char *path = path_of("long");
+    FILE *file = fopen(path, "wb");
+    for (int i = 0; i < PAGES; i++)
+        assert_int_equal(fwrite(page, 1, PAGE, file), PAGE);
+    fclose(file);
+    salun_map_guard();
+    assert_int_equal(salun_map(&map[0], path, &err), 0);
+    assert_int_equal(salun_map(&map[1], path, &err), 0);
+    assert_int_equal(salun_map_check(&err), 0);
+    assert_int_equal(truncate(path, 2 * PAGE), 0);
+    for (int i = 0; i < PAGES; i++)
+        assert_int_equal(map[0].data[i * PAGE], i < 2 ? 7 : 0);
+    assert_int_equal(salun_map_check(&err), SALUN_BAD_INPUT);
+    assert_non_null(strstr(err.text, "long: the file was cut short"));
+    salun_unmap(&map[0]);
+    salun_unmap(&map[1]);
+    assert_int_equal(salun_map_check(&err), SALUN_BAD_INPUT);              /* what was read then is still wrong */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sound_headers), cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_hostile_sizes),
@@ -581,6 +608,7 @@ int main(void) {
         cmocka_unit_test(test_weights_that_do_not_fit), cmocka_unit_test(test_many_names), cmocka_unit_test(test_every_cut_and_flip),
         cmocka_unit_test(test_full_disk), cmocka_unit_test(test_links_and_modes), cmocka_unit_test(test_kill),
         cmocka_unit_test(test_npy_round_trip), cmocka_unit_test(test_npy_headers), cmocka_unit_test(test_npy_every_cut_and_flip),
+        cmocka_unit_test(test_cut_files),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -4,6 +4,7 @@
 #include "checkpoint.h"
 #include "hash.h"
 #include "loader.h"
+#include "lock.h"
 #include "log.h"
 #include "progress.h"
 #include "schedule.h"
@@ -267,7 +268,7 @@ static int open_kept(void **state) {
     identity_add(&k->id, "--seed", "%d", 1);
     identity_add(&k->id, "--epochs", "%d", 20);
     identity_add(&k->id, "data", "%s", "mnist 5");
-    k->at = (TrainPoint){ 12345678901, 3, 17, 40, 50, 0.1, 1e-300, 20, 77, -1 };
+    k->at = (TrainPoint){ 12345678901, 3, 17, 40, 50, 0.1, 1e-300, 20, 77, -1, 0 };
     *state = k;
     return 0;
 }
@@ -357,6 +358,43 @@ static void test_checkpoint_unwritable(void **state) {
     assert_int_equal(checkpoint_write("/nowhere/at/all", k->model, &k->id, &k->at, &err), SALUN_BAD_INPUT);
     assert_non_null(strstr(err.text, "/nowhere/at/all"));
     assert_int_equal(checkpoint_write("/dev/full", k->model, &k->id, &k->at, &err), SALUN_NO_SPACE);
+}
+
+static void test_checkpoint_peek(void **state) {
+    Kept *k = *state;
+    SalunError err;
+    TrainPoint at = { 0 };
+    assert_false(checkpoint_peek(k->path, &at));
+    assert_int_equal(checkpoint_write(k->path, k->model, &k->id, &k->at, &err), 0);
+    assert_true(checkpoint_peek(k->path, &at));
+    assert_memory_equal(&at, &k->at, sizeof at);
+    write_bytes(k->path, (const unsigned char *)"SALUNCKP", 8);
+    assert_false(checkpoint_peek(k->path, &at));
+    assert_false(checkpoint_peek("/dev/zero", &at));
+}
+
+/* ---- locks ---- */
+
+static void test_lock(void **state) {
+    Kept *k = *state;
+    SalunError err;
+    Lock first, second;
+    char by_link[120];
+    write_bytes(k->path, (const unsigned char *)"x", 1);
+    snprintf(by_link, sizeof by_link, "%s/link", k->dir);
+    assert_int_equal(symlink(k->path, by_link), 0);
+    assert_int_equal(lock_take(&first, k->path, &err), 0);
+    assert_int_equal(lock_take(&second, by_link, &err), SALUN_BAD_INPUT);
+    assert_non_null(strstr(err.text, "another training"));
+    lock_release(&second);
+    assert_int_equal(access(first.path, F_OK), 0);       /* what was not taken is not released */
+    lock_release(&first);
+    assert_int_equal(lock_take(&second, by_link, &err), 0);
+    lock_release(&second);
+    unlink(by_link);
+    assert_int_equal(lock_take(&first, "/dev/null", &err), 0);
+    assert_null(first.path);
+    assert_int_equal(lock_take(&first, "/nowhere/at/all", &err), SALUN_BAD_INPUT);
 }
 
 /* ---- logs ---- */
@@ -468,6 +506,8 @@ int main(void) {
         cmocka_unit_test(test_loader_values),
         cmocka_unit_test_setup_teardown(test_checkpoint_round_trip, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_checkpoint_damage, open_kept, close_kept),
+        cmocka_unit_test_setup_teardown(test_checkpoint_peek, open_kept, close_kept),
+        cmocka_unit_test_setup_teardown(test_lock, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_checkpoint_identity, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_checkpoint_unwritable, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_log, open_kept, close_kept),
