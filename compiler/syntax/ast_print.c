@@ -340,10 +340,28 @@ static int name_width(const AstNode *n) {
     return name ? (int)strlen(name) : -1;
 }
 
+/* Whether the comments of a declaration, up to the next, all find place behind its lines: at most one waits for its end. */
+static bool comments_fit(const AstFile *f, uint32_t begin, uint32_t end) {
+    int first = 0;
+    for (int last = f->comment_count; first < last;) {
+        int middle = first + (last - first) / 2;
+        if (f->comments[middle].span.begin < begin)
+            first = middle + 1;
+        else
+            last = middle;
+    }
+    int count = 0;
+    for (; first + count < f->comment_count && f->comments[first + count].span.begin < end; count++)
+        if (f->comments[first + count].own_line)
+            return false;
+    return count <= 1;
+}
+
 /* Whether the names of two neighbours are aligned: same kind, on successive lines. */
 static bool same_run(const AstFile *f, const AstNode *a, const AstNode *b) {
     return a->kind == b->kind && name_width(a) >= 0 &&
-           source_line(f->source, span_end(a->span)) + 1 == source_line(f->source, b->span.begin);
+           source_line(f->source, span_end(a->span)) + 1 == source_line(f->source, b->span.begin) &&
+           comments_fit(f, a->span.begin, b->span.begin);
 }
 
 /* Prints the declarations from..to, which form a run. */

@@ -130,6 +130,8 @@ static void printing_is_canonical(void **state) {
               "block f(x) {\n  y = x |> m(axis = [])  # c\n  z = [                  # d\n  ]\n}\n");
     prints_as("block f(x) {\n y = x |> a as b |> conv(1, k =\n3) as c\n |> dd as dd |> e as g\n}",
               "block f(x) {\n  y = x |> a  as b  |> conv(1, k = 3) as c\n        |> dd as dd |> e              as g\n}\n");
+    prints_as("activation ab(x; k # one\n= 2) = x # two\nactivation a(x) = x\nactivation abc(x) = x # three",
+              "activation ab(x; k = 2) = x  # one\n# two\nactivation a  (x) = x\nactivation abc(x) = x  # three\n");
     prints_as("train N { epochs 3; seed 1 }\ntrain M {\nepochs 3; group \"a\" { lr = 1 }\n}",
               "train N { epochs 3; seed 1 }\ntrain M {\n  epochs 3\n  group  \"a\" { lr = 1 }\n}\n");
 }
