@@ -155,11 +155,17 @@ class Compiler:
         return path
 
     def prepare(self, nets, programs=()):
-        """Compiles what will be needed, several at once. Returns {net or program: why not} of those that failed."""
-        say(f"compiling {len(nets) + len(programs)} programs")
+        """Compiles what will be needed, several at once and each once. Returns {net: why not} of those that failed."""
+        jobs = {}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = {**{net: pool.submit(self.worker, net) for net in nets}, **{net: pool.submit(self.program, net) for net in programs}}
-        return {net: str(job.exception()) for net, job in jobs.items() if job.exception()}
+            for make, wanted in ((self.worker, nets), (self.program, programs)):
+                for net in wanted:
+                    name = (make.__name__, net.backend, *net.arguments())
+                    if name not in jobs:
+                        jobs[name] = pool.submit(make, net)
+            say(f"compiling {len(jobs)} programs")
+        found = {net: jobs["worker", net.backend, *net.arguments()].exception() for net in nets}
+        return {net: str(why) for net, why in found.items() if why}
 
     # ---- weights and work ----
 

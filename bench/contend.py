@@ -1,6 +1,7 @@
 """Contenders and how they are timed: each is a process that loads once, says `ready`, and runs when it is asked to. They take
 turns, A B C A B C, so that what disturbs the machine disturbs all of them alike."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -80,6 +81,19 @@ def set_priority(pids, nice):
             os.setpriority(os.PRIO_PROCESS, int(thread), nice)
 
 
+@contextlib.contextmanager
+def priority(nice):
+    """Of this process, and of what it starts meanwhile; None: as it is."""
+    if nice is None:
+        yield
+        return
+    set_priority([os.getpid()], nice)
+    try:
+        yield
+    finally:
+        set_priority([os.getpid()], 0)
+
+
 def take_turns(contenders, rounds, seconds, least=1, nice=None):
     """Every contender runs once for warmth and then in each of `rounds` rounds for `seconds`; afterwards their .times hold the
     milliseconds of all runs. nice: their priority meanwhile, when not None. Returns how many processors other processes took meanwhile."""
@@ -112,16 +126,11 @@ def time_starts(commands, rounds, nice=None):
     """Process start to exit, in turns: {name: {"median_ms", "min_ms", "max_ms", "times_ms", "peak_rss_mib"}} of
     {name: (command, environment)}. The first round warms the page cache and is not counted."""
     times, memory = {name: [] for name in commands}, {}
-    if nice is not None:
-        set_priority([os.getpid()], nice)    # what it starts inherits it
-    try:
+    with priority(nice):
         for turn in range(rounds + 1):
             for name, (command, env) in commands.items():
                 ms, memory[name] = start_once(name, command, env)
                 if turn:
                     times[name].append(ms)
-    finally:
-        if nice is not None:
-            set_priority([os.getpid()], 0)
     return {name: {"median_ms": statistics.median(t), "min_ms": min(t), "max_ms": max(t), "times_ms": [round(x, 3) for x in t],
                    "peak_rss_mib": memory[name]} for name, t in times.items()}

@@ -26,7 +26,7 @@ class Shape:
     def __init__(self, file="stack", batch=4, size=28, classes=10, **options):
         self.file, self.batch, self.options, self.classes = file, batch, options, classes
         if file == "stack":
-            self.dims = (options.get("channels", 64), options.get("height", 28), options.get("columns", 28))
+            self.dims = (3, options.get("height", 28), options.get("columns", 28))
         else:
             self.dims = (1 if file == "smallnet" else 3, options.get("size", size), options.get("size", size))
 

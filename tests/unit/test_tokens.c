@@ -55,6 +55,13 @@ static Node *activation(Net *n, Node *x) {
 
 static void output(Net *n, Node *x) { graph_output(n->g, arena_printf(n->p->arena, "y%d", n->outputs++), x); }
 
+/* x, and its sums over channels: lanes beyond the channels of a block must be zero. */
+static void output_lanes(Net *n, Node *x) {
+    output(n, x);
+    if (x->channel >= 1)
+        output(n, graph_reduce(n->g, OP_SUM, x, 1u << x->channel, NULL));
+}
+
 static Window token_window(void) {
     return (Window){.spatial = 1, .channel_last = true, .kernel = {1}, .stride = {1}, .dilation = {1}, .groups = 1};
 }
@@ -117,7 +124,7 @@ static void net_attention(Net *n) {
             *part[i] = graph_slice(n->g, all, 2, i * c + gap, c, NULL);
     }
     Node *y = graph_attention(n->g, q, k, v, &a, NULL);
-    output(n, y);
+    output_lanes(n, y);
     output(n, activation(n, y));
 }
 
@@ -136,7 +143,7 @@ static void net_attention_gradients(Net *n) {
     unsigned which = 1 + (unsigned)rng_below(n->r, 7);
     for (int i = 0; i < 3; i++)
         if (which >> i & 1)
-            output(n, graph_attention_gradient(n->g, OP_ATTENTION_Q + i, in, &a, NULL));
+            output_lanes(n, graph_attention_gradient(n->g, OP_ATTENTION_Q + i, in, &a, NULL));
 }
 
 static Node *drawn_operand(Net *n, int *rank, int64_t *dim) {
@@ -154,11 +161,15 @@ static void net_parts(Net *n) {
     int axis = 1 + (int)rng_below(n->r, rank - 1);
     int64_t size = dim[axis - 1], from = rng_below(n->r, size), length = 1 + rng_below(n->r, size - from);
     Node *cut = graph_slice(n->g, x, axis, from, length, NULL);
-    output(n, cut);
+    output_lanes(n, cut);
     int64_t before = PICK(n->r, channel_counts) - 1, after = PICK(n->r, channel_counts) - 1;
-    output(n, activation(n, graph_pad(n->g, x, axis, before, before + size + after, NULL)));
+    Node *padded = graph_pad(n->g, x, axis, before, before + size + after, NULL);
+    output_lanes(n, padded);
+    output(n, activation(n, padded));
     Node *in[3] = {x, rng_below(n->r, 2) ? cut : activation(n, cut), x};
-    output(n, activation(n, graph_concat(n->g, in, 1 + (int)rng_below(n->r, 3), axis, NULL)));
+    Node *joined = graph_concat(n->g, in, 1 + (int)rng_below(n->r, 3), axis, NULL);
+    output_lanes(n, joined);
+    output(n, activation(n, joined));
 }
 
 /* Blocks seen in other shapes: aliases where memory is the same, copies elsewhere. */
