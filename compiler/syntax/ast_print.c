@@ -357,10 +357,10 @@ static bool comments_fit(const AstFile *f, uint32_t begin, uint32_t end) {
     return count <= 1;
 }
 
-/* Whether the names of two neighbours are aligned: same kind, on successive lines. */
+/* Whether the names of two neighbours are aligned: same kind, on lines that will be successive. */
 static bool same_run(const AstFile *f, const AstNode *a, const AstNode *b) {
     return a->kind == b->kind && name_width(a) >= 0 &&
-           source_line(f->source, span_end(a->span)) + 1 == source_line(f->source, b->span.begin) &&
+           source_line(f->source, b->span.begin) <= source_line(f->source, span_end(a->span)) + 1 &&
            comments_fit(f, a->span.begin, b->span.begin);
 }
 

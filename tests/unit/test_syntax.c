@@ -132,6 +132,7 @@ static void printing_is_canonical(void **state) {
               "block f(x) {\n  y = x |> a  as b  |> conv(1, k = 3) as c\n        |> dd as dd |> e              as g\n}\n");
     prints_as("activation ab(x; k # one\n= 2) = x # two\nactivation a(x) = x\nactivation abc(x) = x # three",
               "activation ab(x; k = 2) = x  # one\n# two\nactivation a  (x) = x\nactivation abc(x) = x  # three\n");
+    prints_as("activation a(x) = x;activation bcd(x) = x", "activation a  (x) = x\nactivation bcd(x) = x\n");
     prints_as("train N { epochs 3; seed 1 }\ntrain M {\nepochs 3; group \"a\" { lr = 1 }\n}",
               "train N { epochs 3; seed 1 }\ntrain M {\n  epochs 3\n  group  \"a\" { lr = 1 }\n}\n");
 }
