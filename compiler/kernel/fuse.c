@@ -1,4 +1,4 @@
-/* fuse.c - which nodes become one loop nest, in which order the loop nests run, and how values lie in memory.
+/* fuse.c - which nodes become one loop nest.
  * needs: autodiff done, shapes, no dead nodes     keeps: the graph's meaning     spoils: node->note (now ValueInfo)
  *
  * A MAP joins the youngest group that computes one of its inputs over the same space, unless another of its
@@ -9,245 +9,16 @@
  * A value that is computed again INSIDE has no place of its own: every group whose MAPs read it gets a copy. Where a
  * reader needs all of it in memory, the youngest group of the backward pass that computes or reads most of it anyway
  * stores it; such readers wait until no other node can be placed. */
-#include "kernel/group.h"
-#include "kernel/module.h"
+#include "kernel/fuse.h"
 
 #include <assert.h>
 #include <string.h>
 
-typedef uint64_t Word;
-enum { WORD_BITS = 64 };
-
-typedef struct {
-    Arena *arena;
-    Graph *graph;
-    const Target *target;
-    bool blas;
-    Group **groups; int count, cap;
-    Word **before;               /* before[g]: the groups that must run before g */
-    int words;                   /* of one such set */
-} Fuse;
-
 static bool set_has(const Word *s, int i) { return s[i / WORD_BITS] >> (i % WORD_BITS) & 1; }
 
-static Node *resolve(Node *n) {
-    while (value_info(n)->alias)
-        n = value_info(n)->alias;
-    return n;
-}
+bool fuse_before(const Fuse *f, int b, int g) { return set_has(f->before[g], b); }
 
-static Group *maker(Node *n) { return value_info(resolve(n))->group; }
-
-/* ---- leaves that a loop nest cannot read as they are ---- */
-
-static bool is_immediate(const Node *n) { return n->op == OP_FILL || n->op == OP_SCALAR; }
-
-/* A constant or run-time scalar where memory is needed becomes a MAP that writes it. */
-static Node *materialise_immediate(Fuse *f, Node *n, Node *before) {
-    Graph *g = f->graph;
-    const Expr *e = n->op == OP_FILL ? expr_const(g->exprs, n->attr.value) : expr_input(g->exprs, 0);
-    Node *map = graph_map_shape(g, e, &n, n->op == OP_FILL ? 0 : 1, n->shape, n->channel, n);
-    if (before)
-        graph_move_before(g, map, before);
-    return map;
-}
-
-/* Leaves are never written in place: an output or effect that is one goes through a MAP. */
-static Node *through_map(Fuse *f, Node *n) {
-    if (is_immediate(n))
-        return materialise_immediate(f, n, NULL);
-    if (op_info[n->op].class != CLASS_LEAF)
-        return n;
-    return graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &n, 1, n->shape, n->channel, n);
-}
-
-static void materialise_leaves(Fuse *f) {
-    Graph *g = f->graph;
-    for (Node *n = g->first; n; n = n->next) {
-        if (n->op == OP_MAP)
-            continue;
-        for (int i = 0; i < n->arity; i++)
-            if (is_immediate(n->in[i]))
-                n->in[i] = materialise_immediate(f, n->in[i], n);
-    }
-    for (int i = 0; i < g->output_count; i++)
-        g->outputs[i].node = through_map(f, g->outputs[i].node);
-    for (int i = 0; i < g->effect_count; i++)
-        g->effects[i].value = through_map(f, g->effects[i].value);
-}
-
-/* ---- layouts ---- */
-
-/* Elements of an image before its channel axis (behind: after it). */
-static int64_t positions(const Node *n, bool behind) {
-    int64_t count = 1;
-    for (int i = behind ? n->channel + 1 : 1; i < (behind ? n->shape.rank : n->channel); i++)
-        count *= n->shape.dim[i];
-    return count;
-}
-
-/* Whether blocked x, read as the reshaped n, is the same memory: the channels are the same, and what is
- * counted before and behind them. [N, C, 1, 1] is [N, C], [N, C, 8, 8] is [N, C, 64]. */
-static bool same_blocks(const Node *x, const Node *n) {
-    return layout_wants_blocks(n) && x->shape.dim[x->channel] == n->shape.dim[n->channel] &&
-           positions(x, false) == positions(n, false) && positions(x, true) == positions(n, true);
-}
-
-/* Whether blocked x is laid out as if it were plain. */
-static bool blocks_are_plain(const Node *x, int width) {
-    int64_t channels = x->shape.dim[x->channel];
-    return channels % width == 0 && positions(x, true) == 1 && (channels == width || positions(x, false) == 1);
-}
-
-static void layout_reshape(Node *n, int width) {
-    Node *x = n->in[0];
-    ValueInfo *v = value_info(n);
-    if (value_info(x)->layout == LAYOUT_BLOCKED && same_blocks(x, n)) {
-        v->layout = LAYOUT_BLOCKED;
-        v->alias = x;
-    } else if (value_info(x)->layout == LAYOUT_PLAIN || blocks_are_plain(x, width)) {
-        v->alias = x;
-    }
-}
-
-/* Whether the axes of x longer than 1, but for those of `but`, keep their order in the transposed n. */
-static bool same_order(const Node *x, const Node *n, int but) {
-    int last = -1;
-    for (int i = 0; i < n->shape.rank; i++) {
-        int from = n->attr.perm[i];
-        if (from == but || x->shape.dim[from] == 1)
-            continue;
-        if (from < last)
-            return false;
-        last = from;
-    }
-    return true;
-}
-
-/* Blocked channels may go anywhere: their place in memory stays. */
-static void layout_transpose(Node *n) {
-    Node *x = n->in[0];
-    ValueInfo *v = value_info(n);
-    bool blocked = value_info(x)->layout == LAYOUT_BLOCKED;
-    bool follows = blocked && layout_wants_blocks(n) && n->attr.perm[n->channel] == x->channel;
-    if ((blocked && !follows) || !same_order(x, n, blocked ? x->channel : -1))
-        return;
-    v->layout = value_info(x)->layout;
-    v->alias = x;
-}
-
-/* Whether n's schedule reads a blocked x as it is. */
-static bool reads_blocks(const Node *n, const Node *x) {
-    switch (op_info[n->op].class) {
-    case CLASS_MAP: return layout_wants_blocks(n) && n->channel == x->channel;
-    case CLASS_CONTRACT: return x->channel == (is_attention(n) ? 2 : window_channel(&n->attr.window));
-    case CLASS_POOL: return x->channel == 1;
-    default: return true;
-    }
-}
-
-/* Blocked operands that n does not read as they are, such as over other channels than its own, are copied to plain. */
-static void conform_operands(Fuse *f, Node *n) {
-    for (int i = 0; i < n->arity; i++) {
-        Node *x = n->in[i];
-        if (value_info(x)->layout == LAYOUT_PLAIN || reads_blocks(n, x))
-            continue;
-        Node *plain = graph_reshape(f->graph, x, x->shape, -1, x);
-        graph_move_before(f->graph, plain, n);
-        plain->note = NEW(f->arena, ValueInfo);
-        layout_reshape(plain, f->target->width);
-        n->in[i] = plain;
-    }
-}
-
-/* For every node whether something else than attention reads it. */
-static bool *find_other_readers(const Fuse *f) {
-    const Graph *g = f->graph;
-    bool *other = NEW_ARRAY(f->arena, bool, g->next_id);
-    for (const Node *n = g->first; n; n = n->next)
-        for (int i = 0; i < n->arity; i++)
-            other[n->in[i]->id] |= !is_attention(n);
-    for (int i = 0; i < g->output_count; i++)
-        other[g->outputs[i].node->id] = true;
-    for (int i = 0; i < g->effect_count; i++)
-        other[g->effects[i].value->id] = true;
-    return other;
-}
-
-/* Attention reads some channels of a blocked value where they are. */
-static bool is_read_in_place(const Node *n) {
-    return n->op == OP_SLICE && n->attr.part.axis == n->channel && value_info(n->in[0])->layout == LAYOUT_BLOCKED &&
-           n->in[0]->channel == n->channel && layout_wants_blocks(n);
-}
-
-static void assign_layouts(Fuse *f) {
-    const bool *other = find_other_readers(f);
-    int known = f->graph->next_id;
-    for (Node *n = f->graph->first; n; n = n->next) {
-        n->note = NEW(f->arena, ValueInfo);
-        conform_operands(f, n);
-        if (op_info[n->op].class == CLASS_LEAF)
-            continue;
-        if (n->op == OP_RESHAPE)
-            layout_reshape(n, f->target->width);
-        else if (n->op == OP_TRANSPOSE)
-            layout_transpose(n);
-        else if (layout_wants_blocks(n))
-            value_info(n)->layout = LAYOUT_BLOCKED;
-        if (n->id < known && !other[n->id] && is_read_in_place(n))
-            value_info(n)->alias = n->in[0];
-    }
-}
-
-static void claim(Node *n, int space, int64_t offset) {
-    ValueInfo *v = value_info(n);
-    v->placed = true;
-    v->space = space;
-    v->offset = offset;
-}
-
-/* n itself where its value can be written straight to a plain place of its own; else a MAP that copies it there. */
-static Node *claim_place(Fuse *f, Node *n, int space, int64_t offset) {
-    Node *base = resolve(n);
-    if (value_info(base)->layout == LAYOUT_PLAIN && !value_info(base)->placed) {
-        claim(base, space, offset);
-        return n;
-    }
-    Node *copy = graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &n, 1, n->shape, n->channel, n);
-    copy->note = NEW(f->arena, ValueInfo);
-    conform_operands(f, copy);
-    claim(copy, space, offset);
-    return copy;
-}
-
-static int64_t effect_offset(const Effect *e) {
-    return 4 * (e->kind == EFFECT_SLAB ? e->offset : e->tensor->offset);
-}
-
-static int effect_space(const Effect *e) {
-    if (e->kind == EFFECT_SLAB)
-        return (int)e->table;
-    return e->kind == EFFECT_STATE ? SPACE_STATES : SPACE_GRADS;
-}
-
-static void claim_leaf(Node *n) {
-    if (n->op == OP_INPUT)
-        claim(n, SPACE_INPUT + n->attr.input, 0);
-    else if (n->op == OP_TENSOR)
-        claim(n, n->attr.tensor->is_state ? SPACE_STATES : SPACE_PARAMS, 4 * n->attr.tensor->offset);
-    else if (n->op == OP_SLAB)
-        claim(n, (int)n->attr.slab.table, 4 * n->attr.slab.offset);
-}
-
-static void claim_places(Fuse *f) {
-    Graph *g = f->graph;
-    for (Node *n = g->first; n; n = n->next)
-        claim_leaf(n);
-    for (int i = 0; i < g->output_count; i++)
-        g->outputs[i].node = claim_place(f, g->outputs[i].node, SPACE_OUTPUT + i, 0);
-    for (int i = 0; i < g->effect_count; i++)
-        g->effects[i].value = claim_place(f, g->effects[i].value, effect_space(&g->effects[i]), effect_offset(&g->effects[i]));
-}
+static Group *maker(Node *n) { return value_info(fuse_resolve(n))->group; }
 
 /* ---- groups ---- */
 
@@ -355,7 +126,7 @@ static bool reads_view(const Node *n, const Group *g) {
 }
 
 /* Whether g computes forward values for the second time. */
-static bool is_late(const Group *g) {
+bool fuse_late(const Group *g) {
     bool late = g->anchor && g->anchor->again == AGAIN_LATE;
     for (int i = 0; i < g->map_count && !late; i++)
         late = g->maps[i]->again == AGAIN_LATE;
@@ -364,7 +135,7 @@ static bool is_late(const Group *g) {
     return late;
 }
 
-static bool same_time(const Group *g, const Node *n) { return is_late(g) == (n->again == AGAIN_LATE); }
+static bool same_time(const Group *g, const Node *n) { return fuse_late(g) == (n->again == AGAIN_LATE); }
 
 static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
@@ -506,7 +277,7 @@ static bool is_ready(Node *n, bool but_for_inside);
 
 /* Whether operand i can be read: it has a place, or n gets a copy of it. */
 static bool has_operand(Node *n, int i, bool but_for_inside) {
-    Node *base = resolve(n->in[i]);
+    Node *base = fuse_resolve(n->in[i]);
     if (takes_inside(n, i))
         return is_ready(n->in[i], but_for_inside);
     return is_inside(base) ? but_for_inside && is_ready(base, true) : is_placed(base);
@@ -524,7 +295,7 @@ static bool is_ready(Node *n, bool but_for_inside) {
 static bool is_read_later(const Fuse *f, const Node *x) {
     for (const Node *n = f->graph->first; n; n = n->next)
         for (int i = 0; i < n->arity && !is_placed(n); i++)
-            if (resolve(n->in[i]) == x)
+            if (fuse_resolve(n->in[i]) == x)
                 return true;
     return false;
 }
@@ -545,7 +316,7 @@ static Node *waiting_node(const Fuse *f) {
 
 static bool is_backward(const Group *g) {
     const Node *n = g->anchor ? g->anchor : g->map_count ? g->maps[g->map_count - 1] : g->sums[0];
-    return !value_info(n)->forward && !is_late(g);
+    return !value_info(n)->forward && !fuse_late(g);
 }
 
 static Group *host_of(Fuse *f, const Node *x) {
@@ -565,7 +336,7 @@ static Group *host_of(Fuse *f, const Node *x) {
 
 static void store_operands(Fuse *f, Node *n) {
     for (int i = 0; i < n->arity; i++) {
-        Node *x = resolve(n->in[i]);
+        Node *x = fuse_resolve(n->in[i]);
         if (is_inside(x) && !takes_inside(n, i))
             value_info(x)->alias = copy_into(f, host_of(f, x), x);
     }
@@ -606,14 +377,14 @@ static void find_forward(Fuse *f) {
 
 static bool overlaps(const Node *leaf, const Effect *e) {
     const ValueInfo *v = value_info(leaf);
-    int64_t begin = effect_offset(e), end = begin + 4 * shape_count(&e->value->shape);
+    int64_t begin = fuse_effect_offset(e), end = begin + 4 * shape_count(&e->value->shape);
     bool leaf_of_table = leaf->op == OP_TENSOR || leaf->op == OP_SLAB;
-    return leaf_of_table && v->space == effect_space(e) && v->offset < end && begin < v->offset + 4 * shape_count(&leaf->shape);
+    return leaf_of_table && v->space == fuse_effect_space(e) && v->offset < end && begin < v->offset + 4 * shape_count(&leaf->shape);
 }
 
 static bool reads_overwritten(Node *n, const Effect *e) {
     for (int i = 0; i < n->arity; i++)
-        if (overlaps(resolve(n->in[i]), e))
+        if (overlaps(fuse_resolve(n->in[i]), e))
             return true;
     return false;
 }
@@ -637,10 +408,10 @@ static bool can_overwrite(const Fuse *f, const Effect *e) {
 static void place_effect(Fuse *f, Effect *e) {
     if (!can_overwrite(f, e)) {
         Node *value = e->value;
-        value_info(resolve(value))->placed = false;
+        value_info(fuse_resolve(value))->placed = false;
         e->value = graph_map_shape(f->graph, expr_input(f->graph->exprs, 0), &value, 1, value->shape, value->channel, value);
         e->value->note = NEW(f->arena, ValueInfo);
-        claim(e->value, effect_space(e), effect_offset(e));
+        fuse_claim(e->value, fuse_effect_space(e), fuse_effect_offset(e));
         Group *g = new_group(f, NULL, &value->shape, value->channel);
         push_node(f, &g->maps, &g->map_count, e->value);
         value_info(e->value)->group = g;
@@ -660,7 +431,7 @@ static void place_effects(Fuse *f) {
 /* ---- what goes in and out ---- */
 
 static void add_input(Fuse *f, Group *g, Node *x) {
-    if (is_immediate(x) || maker(x) == g)
+    if (fuse_immediate(x) || maker(x) == g)
         return;
     for (int i = 0; i < g->input_count; i++)
         if (g->inputs[i] == x)
@@ -679,7 +450,7 @@ static void collect_inputs(Fuse *f, Group *g) {
         add_input(f, g, g->sums[s]->in[0]);
 }
 
-static void materialise(Node *n) { value_info(resolve(n))->materialised = true; }
+static void materialise(Node *n) { value_info(fuse_resolve(n))->materialised = true; }
 
 static void collect_outputs(Fuse *f, Group *g) {
     if (g->anchor && value_info(g->anchor)->materialised)
@@ -705,7 +476,7 @@ static void connect(Fuse *f) {
 
 /* A group of parameters and states alone runs when they change, not for every image. */
 static bool depends_on_tables_alone(const Node *n) {
-    Node *x = resolve((Node *)n);
+    Node *x = fuse_resolve((Node *)n);
     if (x->op == OP_TENSOR || x->op == OP_FILL)
         return true;
     return value_info(x)->group && value_info(x)->group->prepare;
@@ -731,82 +502,17 @@ static void mark_prepare(Fuse *f, Group *const *sorted) {
     }
 }
 
-/* ---- the order ---- */
-
-typedef struct { Fuse *f; bool *done, *sink, *late; } Sorting;
-
-/* Whether nothing that must run before group i is still to come; but_late: but for groups computed again. */
-static bool is_free(const Sorting *s, int i, bool but_late) {
-    for (int b = 0; b < s->f->count; b++)
-        if (set_has(s->f->before[i], b) && !s->done[b] && !(but_late && s->late[b]))
-            return false;
-    return true;
-}
-
-static int oldest_free(const Sorting *s, const bool *of, bool is, bool but_late) {
-    for (int i = 0; i < s->f->count; i++)
-        if (!s->done[i] && of[i] == is && is_free(s, i, but_late))
-            return i;
-    return -1;
-}
-
-/* What runs next: a group that only gives something away, so that what it reads is done with; else the oldest that is
- * no forward value's second time. The oldest of the second time that it waits for goes before it. */
-static int next_group(const Sorting *s) {
-    int pick = oldest_free(s, s->sink, true, true);
-    if (pick < 0)
-        pick = oldest_free(s, s->late, false, true);
-    for (int i = 0; pick >= 0 && !is_free(s, pick, false); i++)
-        if (!s->done[i] && set_has(s->f->before[pick], i) && is_free(s, i, false))
-            pick = i;
-    return pick >= 0 ? pick : oldest_free(s, s->late, true, false);
-}
-
-static bool gives_away(const Fuse *f, const Group *g) {
-    for (int i = 0; i < f->count; i++)
-        if (set_has(f->before[i], g->id))
-            return false;
-    return true;
-}
-
-/* A pass that does nothing but store what is computed again. */
-static bool only_copies(const Group *g) {
-    bool only = !g->anchor && !g->sum_count;
-    for (int i = 0; i < g->map_count; i++)
-        only = only && value_info(g->maps[i])->copy_of;
-    return only;
-}
-
-/* Groups in an order that `before` allows. */
-static Group **sort_groups(Fuse *f) {
-    Group **sorted = NEW_ARRAY(f->arena, Group *, f->count + 1);
-    Sorting s = {f, NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1)};
-    for (int i = 0; i < f->count; i++) {
-        s.sink[i] = f->graph == f->graph->program->step && gives_away(f, f->groups[i]);
-        s.late[i] = is_late(f->groups[i]) || only_copies(f->groups[i]);
-    }
-    for (int at = 0; at < f->count; at++) {
-        int pick = next_group(&s);
-        assert(pick >= 0 && "groups wait for each other");
-        s.done[pick] = true;
-        sorted[at] = f->groups[pick];
-    }
-    for (int i = 0; i < f->count; i++)
-        sorted[i]->id = i;
-    return sorted;
-}
-
 Grouping *pass_fuse(Arena *a, Graph *g, const Target *t, bool blas) {
     Fuse f = {.arena = a, .graph = g, .target = t, .blas = blas};
-    materialise_leaves(&f);
-    assign_layouts(&f);
-    claim_places(&f);
+    fuse_leaves(&f);
+    fuse_layouts(&f);
+    fuse_places(&f);
     find_forward(&f);
     place_nodes(&f);
     place_effects(&f);
     connect(&f);
     Grouping *result = NEW(a, Grouping);
-    *result = (Grouping){.graph = g, .groups = sort_groups(&f), .count = f.count, .arena = a, .target = t};
+    *result = (Grouping){.graph = g, .groups = fuse_order(&f), .count = f.count, .arena = a, .target = t};
     if (g == g->program->infer)
         mark_prepare(&f, result->groups);
     return result;
