@@ -219,3 +219,16 @@ CaseError check_case(const Case *c, const LowerOptions *o, uint64_t seed, double
     arena_destroy(a);
     return error;
 }
+
+void check_images(const Case *c, const LowerOptions *o, int64_t n) {
+    Arena *a = arena_new(0);
+    Module *m = lower_case(a, c, o);
+    int64_t image = shape_count(&m->program->infer->outputs[0].node->shape) / c->batch;
+    Memory few = prepare_memory(a, m, 3), all = prepare_memory(a, m, 3);
+    run_entry(m, &few, ENTRY_PREPARE, 1);
+    run_entry(m, &few, ENTRY_INFER, n);
+    run_entry(m, &all, ENTRY_PREPARE, 1);
+    run_entry(m, &all, ENTRY_INFER, c->batch);
+    assert_memory_equal(few.space[SPACE_OUTPUT], all.space[SPACE_OUTPUT], (size_t)(n * image * 4));
+    arena_destroy(a);
+}

@@ -34,4 +34,7 @@ typedef struct { double rms, most; } CaseError;    /* of the error against doubl
  * `tolerance` of the largest. Returns the error of the first output. */
 CaseError check_case(const Case *c, const LowerOptions *o, uint64_t seed, double tolerance);
 
+/* The first n images have the same bits alone as in the whole batch. */
+void check_images(const Case *c, const LowerOptions *o, int64_t n);
+
 #endif

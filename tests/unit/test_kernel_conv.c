@@ -161,18 +161,8 @@ static void test_bits_of_an_image(void **state) {
         { .op = OP_CONV_INPUT, .batch = 9, .channels = 20, .out = 32, .groups = 1, SQUARE(9, 3, 2, 1, 1) },
     };
     for (int i = 0; i < COUNT(cases); i++)
-        for (int64_t n = 1; n <= cases[i].batch; n += 4) {
-            Arena *a = arena_new(0);
-            Module *m = lower_case(a, &cases[i], &(LowerOptions){ .target = target_find("avx512"), .math = MATH_STRICT });
-            int64_t image = shape_count(&m->program->infer->outputs[0].node->shape) / cases[i].batch;
-            Memory few = prepare_memory(a, m, 3), all = prepare_memory(a, m, 3);
-            run_entry(m, &few, ENTRY_PREPARE, 1);
-            run_entry(m, &few, ENTRY_INFER, n);
-            run_entry(m, &all, ENTRY_PREPARE, 1);
-            run_entry(m, &all, ENTRY_INFER, cases[i].batch);
-            assert_memory_equal(few.space[SPACE_OUTPUT], all.space[SPACE_OUTPUT], (size_t)(n * image * 4));
-            arena_destroy(a);
-        }
+        for (int64_t n = 1; n <= cases[i].batch; n += 4)
+            check_images(&cases[i], &(LowerOptions){ .target = target_find("avx512"), .math = MATH_STRICT }, n);
 }
 
 int main(void) {
