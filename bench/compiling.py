@@ -68,7 +68,7 @@ class Compiler:
         self.flags = re.search(r"Cflags: (.*)", self._pc()).group(1).replace("${includedir}", self.prefix + "/include").split()
         self.stamp = hashlib.sha256()
         libraries = sorted(glob.glob(os.path.join(self.prefix, "lib", "libsalun*.a")))
-        for path in (self.salunc, *libraries, os.path.join(HERE, "worker.c")):
+        for path in (self.salunc, *libraries, os.path.join(HERE, "worker.c"), os.path.join(HERE, "turns.h")):
             with open(path, "rb") as source:
                 self.stamp.update(source.read())
         self.help = call([self.salunc, "--help"])

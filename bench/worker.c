@@ -3,19 +3,15 @@
  * usage: worker WEIGHTS IMAGES OUTPUT N THREADS infer|step
  * IMAGES holds N images as float32 and, for `step`, IMAGES.labels N labels as int32; OUTPUT gets the first run's logits, or its
  * loss, as float32. A step is forward, backward and update on the same images again and again; loading data is left out.
- * Then it prints "ready" and answers every line "run SECONDS LEAST" by the milliseconds of each run, as a JSON list, of as many
- * runs as fit into SECONDS and no fewer than LEAST; the end of its input ends it. The other contenders speak the same way.
+ * Then it prints "ready" and runs in turns (turns.h), as the other contenders do.
  * Compiled with -DPROGRAM=NAME_program and linked with the network's object and library salun. Exit codes: salun.h. */
 #include "salun.h"
+#include "turns.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 extern const SalunProgram PROGRAM;
 
-enum { MOST_RUNS = 1 << 20 };
 #define LEARNING_RATE 1e-4f
 
 typedef struct {
@@ -26,12 +22,6 @@ typedef struct {
     const void *inputs[8];
     void *outputs[8];
 } Worker;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void check(int code, const SalunError *err) {
     if (code) {
@@ -64,7 +54,8 @@ static void write_file(const char *path, const void *data, int64_t bytes) {
         exit(SALUN_NO_SPACE);
 }
 
-static void run_once(Worker *w) {
+static void run_once(void *worker) {
+    Worker *w = worker;
     SalunError err;
     if (!w->step) {
         check(salun_infer(w->model, w->n, w->inputs, w->outputs, &err), &err);
@@ -87,21 +78,6 @@ static void open_ports(Worker *w, const char *images) {
         w->outputs[w->step + i] = allocate(w->n * p->outputs[i].count * (int64_t)sizeof(float));
 }
 
-static void answer(Worker *w, double seconds, int64_t least) {
-    double *ms = allocate(MOST_RUNS * (int64_t)sizeof *ms), end = now() + seconds;
-    int64_t runs = 0;
-    while (runs < MOST_RUNS && (runs < least || now() < end)) {
-        double begin = now();
-        run_once(w);
-        ms[runs++] = 1e3 * (now() - begin);
-    }
-    for (int64_t i = 0; i < runs; i++)
-        printf("%s%.5f", i ? ", " : "[", ms[i]);
-    printf("]\n");
-    fflush(stdout);
-    free(ms);
-}
-
 static int serve(const SalunProgram *p, int argc, char **argv) {
     if (argc != 7) {
         fprintf(stderr, "usage: worker WEIGHTS IMAGES OUTPUT N THREADS infer|step\n");
@@ -116,12 +92,9 @@ static int serve(const SalunProgram *p, int argc, char **argv) {
     write_file(argv[3], w.outputs[0], w.step ? (int64_t)sizeof(float) : w.n * p->outputs[0].count * (int64_t)sizeof(float));
     puts("ready");
     fflush(stdout);
-    double seconds;
-    long long least;
-    while (scanf(" run %lf %lld", &seconds, &least) == 2)
-        answer(&w, seconds, least);
+    int served = turns_serve(run_once, &w);
     salun_destroy(w.model);
-    return SALUN_OK;
+    return served ? SALUN_OK : SALUN_NO_SPACE;
 }
 
 /* The object of a training program may bring a main of its own, which ends up here. */

@@ -3,14 +3,11 @@
  *
  * usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once]
  * Speaks as worker.c does. --once ends after the first run: for timing the start. */
-#include <dlfcn.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "../turns.h"
 
-enum { API_VERSION = 16, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, FLOAT = 1, DEVICE_ALLOCATOR = 0, DEFAULT_MEMORY = 0, MOST_RUNS = 1 << 20 };
+#include <dlfcn.h>
+
+enum { API_VERSION = 16, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, FLOAT = 1, DEVICE_ALLOCATOR = 0, DEFAULT_MEMORY = 0 };
 
 enum {                                       /* places in OrtApi */
     GET_ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 7, RUN = 9, CREATE_SESSION_OPTIONS = 10,
@@ -30,12 +27,6 @@ static void check(const Ort *o, Status status) {
         fprintf(stderr, "ort: %s\n", ((const char *(*)(Status))(uintptr_t)o->api[GET_ERROR_MESSAGE])(status));
         exit(1);
     }
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static const Base *open_library(const char *path) {
@@ -73,7 +64,8 @@ static void open_input(Ort *o, const char *path, const int64_t dim[4]) {
          &o->input);
 }
 
-static void run_once(Ort *o) {
+static void run_once(void *session) {
+    Ort *o = session;
     const char *inputs[] = { "x" }, *outputs[] = { "y" };
     const void *values[] = { o->input };
     CALL(o, RUN, (void *, void *, const char **, const void **, size_t, const char **, size_t, void **), o->session, NULL, inputs, values, 1,
@@ -86,21 +78,6 @@ static void write_output(Ort *o, const char *path, size_t count) {
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(data, sizeof(float), count, f) != count || fclose(f))
         exit(4);
-}
-
-static void answer(Ort *o, double seconds, int64_t least) {
-    double *ms = malloc(MOST_RUNS * sizeof *ms), end = now() + seconds;
-    int64_t runs = 0;
-    while (ms && runs < MOST_RUNS && (runs < least || now() < end)) {
-        double begin = now();
-        run_once(o);
-        ms[runs++] = 1e3 * (now() - begin);
-    }
-    for (int64_t i = 0; i < runs; i++)
-        printf("%s%.5f", i ? ", " : "[", ms[i]);
-    printf("]\n");
-    fflush(stdout);
-    free(ms);
 }
 
 int main(int argc, char **argv) {
@@ -119,10 +96,7 @@ int main(int argc, char **argv) {
         _Exit(0);
     printf("ready %s\n", base->version());
     fflush(stdout);
-    double seconds;
-    long long least;
-    while (scanf(" run %lf %lld", &seconds, &least) == 2)
-        answer(&o, seconds, least);
+    int served = turns_serve(run_once, &o);
     fflush(stdout);
-    _Exit(0);                                /* its threads need no joining */
+    _Exit(served ? 0 : 4);                   /* its threads need no joining */
 }
