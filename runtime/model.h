@@ -48,11 +48,11 @@ struct SalunModel {
     SalunBound bound[SALUN_BOUNDS];
     bool flush, prepared;
     SalunProbe *probe; void *probe_arg;
-    double *call_seconds;                    /* of the next runs' calls, when not NULL */
+    double *call_seconds[SALUN_BOUNDS];      /* of the next runs' calls, where not NULL */
 };
 
-/* Times every call of salun_infer into seconds[infer.count] while set; NULL: no longer. */
-void salun_set_profile(SalunModel *m, double *seconds);
+/* Times every call of an entry (SALUN_BOUND_) into seconds[its count], each time it runs, while set; NULL: no longer. */
+void salun_set_profile(SalunModel *m, int bound, double *seconds);
 /* PREPARED is out of date: what wrote PARAMS or STATES says so. */
 void salun_touch(SalunModel *m);
 

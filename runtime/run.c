@@ -34,7 +34,9 @@ static void tell_probe(const SalunModel *m, const SalunCall *c, void *const *arg
     m->probe(m->probe_arg, m->program->taps[c->tap], c->name, args[c->out], count);
 }
 
-static void run_entry(SalunModel *m, const SalunBound *b, double *seconds) {
+static void run_entry(SalunModel *m, int bound) {
+    const SalunBound *b = &m->bound[bound];
+    double *seconds = m->call_seconds[bound];
     uint64_t mode = salun_float_mode(m->flush);
     for (int32_t i = 0; i < b->entry->count; i++) {
         const SalunCall *c = &b->entry->calls[i];
@@ -79,7 +81,7 @@ static int attach(SalunModel *m, const SalunBound *b, int64_t n, const void *con
 
 int salun_prepare(SalunModel *m, SalunError *err) {
     (void)err;
-    run_entry(m, &m->bound[SALUN_BOUND_PREPARE], NULL);
+    run_entry(m, SALUN_BOUND_PREPARE);
     m->prepared = true;
     return 0;
 }
@@ -90,7 +92,7 @@ int salun_infer(SalunModel *m, int64_t n, const void *const *inputs, void *const
         return code;
     if (!m->prepared)
         salun_prepare(m, err);
-    run_entry(m, &m->bound[SALUN_BOUND_INFER], m->call_seconds);
+    run_entry(m, SALUN_BOUND_INFER);
     return 0;
 }
 
@@ -100,7 +102,7 @@ int salun_step(SalunModel *m, int64_t n, const void *const *inputs, void *const 
     int code = attach(m, &m->bound[SALUN_BOUND_STEP], n, inputs, outputs, err);
     if (code)
         return code;
-    run_entry(m, &m->bound[SALUN_BOUND_STEP], NULL);
+    run_entry(m, SALUN_BOUND_STEP);
     salun_touch(m);
     return 0;
 }
@@ -110,7 +112,7 @@ int salun_update(SalunModel *m, float lr, SalunError *err) {
         return salun_error(err, SALUN_FAIL, "%s was not compiled for training", m->program->name);
     for (int i = 0; i < salun_pool_threads(m->pool); i++)
         m->runs[i].lr = lr;
-    run_entry(m, &m->bound[SALUN_BOUND_UPDATE], NULL);
+    run_entry(m, SALUN_BOUND_UPDATE);
     salun_set_step(m, m->runs->step_count + 1);
     salun_touch(m);
     return 0;
@@ -140,6 +142,6 @@ void salun_set_probe(SalunModel *m, SalunProbe *probe, void *arg) {
     m->probe_arg = arg;
 }
 
-void salun_set_profile(SalunModel *m, double *seconds) {
-    m->call_seconds = seconds;
+void salun_set_profile(SalunModel *m, int bound, double *seconds) {
+    m->call_seconds[bound] = seconds;
 }

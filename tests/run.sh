@@ -48,6 +48,7 @@ digits release 600 tests/run/digits.sh
 memory release 900 tests/run/memory.sh
 command release 600 tests/run/command.sh
 tour release 600 tests/run/tour.sh
+tune release 300 tests/run/tune.sh
 bench release 900 tests/run/bench.sh
 quickstart tool 900 tests/run/quickstart.sh
 fuzz tool 600 tests/run/fuzz.sh

@@ -74,7 +74,7 @@ static void note_precision(const Compilation *c) {
         first = first ? first : &p->precision[i];
         left++;
     }
-    if (left)
+    if (left && c->diag->out)
         fprintf(stderr, "note: --precision=int8: %d of %d convolutions stay in float32 for want of a range; %s: %s. --calibrate DATA finds ranges, "
                 "`salunc explain` lists all\n", left, p->precision_count, first->tap[0] ? first->tap : "the first", first->why);
 }
@@ -101,6 +101,7 @@ static bool lower(Compilation *c, bool training) {
         return false;
     double start = compile_clock();
     LowerOptions options = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv };
+    options.tuning = c->tuning ? tuning_section(c->tuning, c->o->target->name, c->o->math) : NULL;
     c->module = module_lower(c->arena, c->program, &options);
     compile_report(c, "lower", start);
     return true;
@@ -121,14 +122,26 @@ static bool lower_within(Compilation *c, int64_t limit) {
     return fail(c, SALUN_FAIL);
 }
 
+static bool lower_bounded(Compilation *c, bool training) {
+    return training && c->o->memory ? lower_within(c, c->o->memory) : lower(c, training);
+}
+
 bool compile_passes(Compilation *c, bool training) {
-    if (training && c->o->memory && !lower_within(c, c->o->memory))
+    if (training && c->o->memory && !compile_module(c, training))
         return false;
     return run_passes(c, training);
 }
 
 bool compile_module(Compilation *c, bool training) {
-    return training && c->o->memory ? lower_within(c, c->o->memory) : lower(c, training);
+    bool timed = false;
+    if (!c->o->tune)
+        return lower_bounded(c, training);
+    if (!tune_open(c) || !lower_bounded(c, training))
+        return false;
+    int code = tune_complete(c, training, &timed);
+    if (code)
+        return fail(c, code);
+    return !timed || lower_bounded(c, training);
 }
 
 int compilation_end(Compilation *c) {

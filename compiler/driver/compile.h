@@ -4,6 +4,7 @@
 #define SALUN_DRIVER_COMPILE_H
 
 #include "backend/backend.h"
+#include "kernel/tuning.h"
 #include "options.h"
 #include "syntax/ast.h"
 
@@ -14,6 +15,8 @@ typedef struct {
     AstFile *tree;
     Program *program;
     Module *module;
+    Tuning *tuning;                    /* --tune; NULL: not asked for, or not read yet */
+    const char *tuning_path;
     int recompute;                     /* the effort to save training memory, Program.recompute */
     int code;
 } Compilation;
@@ -44,6 +47,25 @@ typedef enum { BUILD_OBJECT, BUILD_ASSEMBLY, BUILD_ARCHIVE, BUILD_SHARED, BUILD_
 /* Compiles a C text by $CC, or takes the bytes of an object (is_object), to what `kind` says: SHARED holds the base runtime,
  * INFERENCE and TRAINING are programs with the runtime's libraries. An exit code, after a message. */
 int toolchain_build(Arena *a, const Writer *text, bool is_object, const char *output, BuildKind kind, bool blas);
+
+/* ---- memory.c ---- */
+
+/* A program in this process, by p->backend. An exit code, after a message. */
+typedef struct { const Backend *backend; Loaded *loaded; void *library; const SalunProgram *program; } InMemory;
+int memory_load(Compilation *c, InMemory *p);
+void memory_unload(InMemory *p);
+
+/* ---- tune.c, tune_time.c ---- */
+
+/* Reads the file of --tune where there is one: c->tuning. False after a message. */
+bool tune_open(Compilation *c);
+/* Times what the module chose by price and adds it to c->tuning and to the file; *timed: there was such. An exit code,
+ * after a message. */
+int tune_complete(Compilation *c, bool training, bool *timed);
+
+/* Times every algorithm for the problems that c->module chose by price, with so many threads (0: as many as processors), which
+ * it sets, and appends a row for each. An exit code, after a message. */
+int tune_time(Compilation *c, bool training, int *threads, TuningRow **rows, int *count);
 
 /* ---- files.c ---- */
 

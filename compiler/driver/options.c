@@ -21,6 +21,7 @@ const Command commands[] = {
       "  salunc models/resnet18.snet -D norm=batchnorm -D act=relu --batch 16 -o resnet18\n"
       "  salunc --train models/smallnet.snet --batch 128 -o smallnet-train\n"
       "  salunc models/smallnet.snet --embed-weights w.safetensors -o smallnet\n"
+      "  salunc models/resnet50.snet --tune -o resnet50.c\n"
       "  salunc models/resnet18.snet --backend=llvm --target=aarch64-linux-gnu -o resnet18.o\n"
       "  salunc models/smallnet.snet --emit=kernels --target=avx2\n", command_compile },
     { "run", RUN, "salunc run [options] NET.snet [options of the program]",
@@ -53,6 +54,7 @@ const Command commands[] = {
     { "explain", EXPLAIN, "salunc explain [options] NET.snet",
       "Says what was fused, what was not and why, how much memory traffic that saves, FLOPs, schedules and memory.",
       "  salunc explain models/resnet50.snet --target=avx512\n"
+      "  salunc explain models/resnet50.snet --tune=resnet50.tune\n"
       "  salunc explain --train models/resnet18.snet --batch 128\n", command_explain },
 };
 const int command_count = COUNT(commands);
@@ -61,7 +63,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
-    OPT_PRECISION, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_PRECISION, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_TUNE, OPT_TUNE_THREADS, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
     OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -69,7 +71,7 @@ typedef enum {
 typedef struct {
     OptionId id;
     const char *name, *letter;         /* "--batch", "-D"; either may be NULL */
-    const char *value;                 /* what it takes, NULL: nothing */
+    const char *value;                 /* what it takes, NULL: nothing; "[=": behind = or nothing */
     unsigned commands;
     const char *help;
 } OptionRow;
@@ -90,6 +92,9 @@ static const OptionRow rows[] = {
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
     { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
+    { OPT_TUNE,        "--tune",          NULL, "[=FILE]",      LOWER,           "the fastest algorithm of every convolution as timed here; times and answers\n"
+      "                             are kept in FILE (default: beside the network, NET.tune) and used again" },
+    { OPT_TUNE_THREADS, "--tune-threads", NULL, "N",            LOWER,           "times are taken with so many threads (default: all processors)" },
     { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers, for inference\n"
       "                             (default f32; explain says which, and why)" },
     { OPT_CALIBRATE,   "--calibrate",     NULL, "DATA",         (LOWER & ~IN_MEMORY) | EVAL, "int8: ranges of values by these images, .npy or a data set, with the\n"
@@ -127,6 +132,8 @@ int options_fail(int code, const char *fmt, ...) {
     return code;
 }
 
+static bool needs_value(const OptionRow *r) { return r->value && strncmp(r->value, "[=", 2); }
+
 /* ---- help ---- */
 
 static void print_rows(const Command *c) {
@@ -135,7 +142,7 @@ static void print_rows(const Command *c) {
             continue;
         char text[64];
         snprintf(text, sizeof text, "%s%s%s%s%s", rows[i].letter ? rows[i].letter : "", rows[i].letter && rows[i].name ? ", " : "",
-                 rows[i].name ? rows[i].name : "", rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
+                 rows[i].name ? rows[i].name : "", needs_value(&rows[i]) ? " " : "", rows[i].value ? rows[i].value : "");
         printf("  %-26s %s\n", text, rows[i].help);
     }
 }
@@ -222,10 +229,14 @@ static int set_number(Options *o, const OptionRow *row, const char *value) {
     int64_t number;
     if (!parse_count(value, row->id == OPT_BATCH, &number) || (row->id != OPT_SEED && number > 1000000))
         return bad_value(row, value, row->id == OPT_BATCH ? "a number from 1 to 1000000 is needed" : "a whole number is needed");
+    if (row->id == OPT_TUNE_THREADS && (number < 1 || number > 4096))
+        return bad_value(row, value, "a number from 1 to 4096 is needed");
     if (row->id == OPT_LEVEL && number > 3)
         return bad_value(row, value, "levels are 0, 1, 2 and 3");
     if (row->id == OPT_BATCH)
         o->build.batch = number;
+    else if (row->id == OPT_TUNE_THREADS)
+        o->tune_threads = (int)number;
     else if (row->id == OPT_SEED)
         o->seed = (uint64_t)number;
     else if (row->id == OPT_LEVEL)
@@ -310,7 +321,8 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     switch (row->id) {
     case OPT_OUTPUT: o->output = value; return 0;
     case OPT_TRAIN: o->train = true; return 0;
-    case OPT_BATCH: case OPT_SEED: case OPT_LEVEL: case OPT_PASS_LIMIT: return set_number(o, row, value);
+    case OPT_BATCH: case OPT_SEED: case OPT_LEVEL: case OPT_PASS_LIMIT: case OPT_TUNE_THREADS:
+        return set_number(o, row, value);
     case OPT_DEFINE: case OPT_DIM: case OPT_PLACE: return set_setting(o, row, value);
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
@@ -318,6 +330,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
     case OPT_CALIBRATE: o->calibrate = value; return 0;
     case OPT_CONV: return set_conv(o, row, value);
+    case OPT_TUNE: o->tune = value ? value : ""; return 0;
     case OPT_MEMORY: return set_memory(o, row, value);
     case OPT_EMBED: o->embed = value; return 0;
     case OPT_EMIT: return set_emit(o, row, value);
@@ -392,7 +405,7 @@ static int parse_option(Options *o, char **argv, int argc, int *at, bool *done) 
     const OptionRow *row = find_row(o, arg, &value);
     if (!row)
         return unknown(o, arg);
-    if (row->value && !value) {
+    if (needs_value(row) && !value) {
         if (*at + 1 >= argc)
             return options_fail(SALUN_BAD_INPUT, "%s needs %s", arg, row->value);
         value = argv[++*at];
@@ -420,6 +433,12 @@ static const char *join(Arena *a, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         writer_printf(w, " %s", argv[i]);
     return w->data;
+}
+
+static int check_tune(const Options *o) {
+    if (o->tune && o->conv != CONV_AUTO)
+        return options_fail(SALUN_BAD_INPUT, "--tune finds the algorithms that --conv=%s prescribes; one of the two", conv_algorithm_text[o->conv]);
+    return o->tune_threads && !o->tune ? options_fail(SALUN_BAD_INPUT, "--tune-threads belongs to --tune") : 0;
 }
 
 static int check_precision(const Options *o) {
@@ -472,5 +491,6 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
         return options_fail(SALUN_BAD_INPUT, "--memory bounds what training keeps; --train is missing");
     if (o->file_count > 1 && o->command->bit != FMT)
         return options_fail(SALUN_BAD_INPUT, "one file at a time: %s and %s", o->files[0], o->files[1]);
-    return check_precision(o);
+    int code = check_tune(o);
+    return code ? code : check_precision(o);
 }

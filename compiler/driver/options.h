@@ -37,6 +37,8 @@ struct Options {
     int level;                         /* -O, -1: not given */
     MathMode math;
     ConvAlgorithm conv;
+    const char *tune;                  /* --tune: a file, "": beside the network; NULL: not asked for */
+    int tune_threads;                  /* 0: as many as processors */
     bool blas, train, int8;
     const char *calibrate;             /* --calibrate: images, NULL: none */
     int64_t memory;                    /* --memory: bytes, 0: no bound */

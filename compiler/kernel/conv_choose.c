@@ -1,7 +1,9 @@
-/* conv_choose.c - which algorithm computes a convolution: the candidates are priced, the cheapest is taken.
+/* conv_choose.c - which algorithm computes a convolution: the candidates are priced, and the cheapest is taken where no tuning
+ * says which was the fastest.
  * A price is cycles of one processor for the whole batch, without what stands behind the convolution; in training the
  * packing of the weights is part of it, because it is done in every step. */
 #include "kernel/conv_winograd.h"
+#include "kernel/tuning.h"
 #include "kernel/weight_winograd.h"
 
 const char *const conv_algorithm_text[CONV_ALGORITHMS] = { "auto", "direct", "winograd2", "winograd4" };
@@ -17,13 +19,41 @@ static const char *price_text(const Lower *l, const Candidate *c, int count, int
     return w->data;
 }
 
-/* The candidate that is asked for, else the cheapest. */
-static int choose(const Lower *l, const Candidate *c, int count, const char **why) {
-    int best = 0;
-    for (int i = 1; i < count; i++)
-        if (l->module->conv == CONV_AUTO ? c[i].cost < c[best].cost : c[i].algorithm == l->module->conv)
+static const char *time_text(const Lower *l, const TuningRow *row) {
+    Writer *w = writer_new(l->arena);
+    writer_printf(w, "; %s as tuned", conv_algorithm_text[row->choice]);
+    if (row->time[row->choice] > 0)
+        writer_printf(w, ": %.4g us", row->time[row->choice]);
+    for (int i = CONV_AUTO + 1, shown = 0; i < CONV_ALGORITHMS; i++)
+        if (i != (int)row->choice && row->time[i] > 0)
+            writer_printf(w, "%s %s %.4g", shown++ ? "," : ", not", conv_algorithm_text[i], row->time[i]);
+    return w->data;
+}
+
+static int find_candidate(const Candidate *c, int count, ConvAlgorithm algorithm) {
+    for (int i = 0; i < count; i++)
+        if (c[i].algorithm == algorithm)
+            return i;
+    return -1;
+}
+
+/* The candidate that is asked for, else the one that was the fastest when it was timed, else the cheapest. */
+static int choose(const Lower *l, const Group *g, const Candidate *c, int count, const char **why) {
+    Module *m = l->module;
+    ConvDecision d = { .key = tuning_key(l, g), .entry = l->entry, .group = g };
+    const TuningRow *row = m->conv == CONV_AUTO ? tuning_find(m->tuning, d.key) : NULL;
+    int best = find_candidate(c, count, row ? row->choice : m->conv);
+    d.timed = row && best >= 0;
+    if (best < 0)
+        best = 0;
+    for (int i = 0; i < count; i++) {
+        d.price[c[i].algorithm] = c[i].cost;
+        if (m->conv == CONV_AUTO && !d.timed && c[i].cost < c[best].cost)
             best = i;
-    *why = price_text(l, c, count, best);
+    }
+    d.chosen = c[best].algorithm;
+    ARENA_PUSH(m->arena, m->decisions, m->decision_count, m->decision_cap, d);
+    *why = d.timed ? time_text(l, row) : price_text(l, c, count, best);
     return best;
 }
 
@@ -39,7 +69,7 @@ ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct) {
     for (int i = 0; i < 2; i++)
         all[1 + i] = (Candidate){ i ? CONV_WINOGRAD4 : CONV_WINOGRAD2, plan[i].cost + (packs ? plan[i].pack_cost : 0) };
     ConvChoice choice;
-    int best = choose(l, all, COUNT(all), &choice.why);
+    int best = choose(l, g, all, COUNT(all), &choice.why);
     choice.algorithm = all[best].algorithm;
     choice.plan = plan[best == 2];
     return choice;
@@ -51,7 +81,7 @@ WeightChoice weight_choose(const Lower *l, const Group *g, double direct_cost) {
     WeightPlan plan[2] = { weight_winograd_plan(l, g, 2), weight_winograd_plan(l, g, 4) };
     Candidate all[3] = { { CONV_DIRECT, direct_cost }, { CONV_WINOGRAD2, plan[0].cost }, { CONV_WINOGRAD4, plan[1].cost } };
     WeightChoice choice;
-    int best = choose(l, all, COUNT(all), &choice.why);
+    int best = choose(l, g, all, COUNT(all), &choice.why);
     choice.algorithm = all[best].algorithm;
     choice.plan = plan[best == 2];
     return choice;

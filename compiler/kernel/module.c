@@ -195,7 +195,8 @@ static void lower_entry(Module *m, EntryId entry, Graph *g) {
 
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
-    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .apart = o->apart};
+    *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
+                  .apart = o->apart};
     static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     for (int i = 0; i < ENTRY_COUNT; i++)
         m->entry[i].name = names[i];

@@ -45,6 +45,17 @@ typedef struct Grouping Grouping;
 typedef enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_ALGORITHMS } ConvAlgorithm;
 extern const char *const conv_algorithm_text[CONV_ALGORITHMS];    /* "auto", "direct", "winograd2", "winograd4" */
 
+/* A convolution that several algorithms could compute. */
+typedef struct TuningSection TuningSection;
+typedef struct {
+    const char *key;           /* its problem, see tuning.h */
+    EntryId entry;
+    const Group *group;
+    ConvAlgorithm chosen;
+    bool timed;                /* by the tuning, not by price */
+    double price[CONV_ALGORITHMS];   /* cycles of one processor for the whole batch; 0: no candidate */
+} ConvDecision;
+
 typedef struct {
     Arena *arena;
     Program *program;
@@ -59,7 +70,9 @@ typedef struct {
     PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
     bool blas;                 /* plain matrix products may call the BLAS */
-    ConvAlgorithm conv;        /* AUTO: the cheapest */
+    ConvAlgorithm conv;        /* AUTO: as timed, else the cheapest */
+    const TuningSection *tuning;       /* NULL: nothing was timed */
+    ConvDecision *decisions; int decision_count, decision_cap;
     bool apart;                /* see LowerOptions */
 } Module;
 
@@ -69,6 +82,7 @@ typedef struct {
     MathMode math;
     bool blas;
     ConvAlgorithm conv;
+    const TuningSection *tuning;
     bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
 } LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);

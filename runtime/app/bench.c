@@ -41,9 +41,9 @@ static int64_t measure(const Bench *b, double seconds, double *times, int64_t mo
     double end = salun_seconds() + seconds;
     int64_t runs = 0;
     while (runs < most && (runs < LEAST_RUNS || salun_seconds() < end)) {
-        salun_set_profile(b->m, calls ? calls + runs * stride : NULL);
+        salun_set_profile(b->m, SALUN_BOUND_INFER, calls ? calls + runs * stride : NULL);
         int code = run_once(b, &times[runs]);
-        salun_set_profile(b->m, NULL);
+        salun_set_profile(b->m, SALUN_BOUND_INFER, NULL);
         if (code)
             return -1;
         runs++;
