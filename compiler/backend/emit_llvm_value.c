@@ -177,6 +177,15 @@ static LLVMValueRef lanes_of(Llvm *l, LLVMValueRef x, int first, int count) {
     return LLVMBuildShuffleVector(l->builder, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, (unsigned)count), "");
 }
 
+/* The lower or the upper halves in turn. */
+static LLVMValueRef zip(Llvm *l, LLVMValueRef x, LLVMValueRef y, bool upper, const char *name) {
+    LLVMValueRef mask[16];
+    int width = l->target->width;
+    for (int i = 0; i < width; i++)
+        mask[i] = emit_llvm_i32(l, i / 2 + i % 2 * width + upper * width / 2);
+    return LLVMBuildShuffleVector(l->builder, x, y, LLVMConstVector(mask, (unsigned)width), name);
+}
+
 /* The upper half added to the lower half until one lane is left. */
 static LLVMValueRef across(Llvm *l, LLVMValueRef x, bool sum, const char *name) {
     for (int half = l->target->width / 2; half >= 1; half /= 2) {
@@ -242,6 +251,8 @@ LLVMValueRef emit_llvm_operation(LlvmKernel *e, const Stm *s, const char *name) 
     case KOP_IMULHI: return high_product(l, x, y, vector, name);
     case KOP_DOT4: return dot4(l, x, y, z, vector, name);
     case KOP_SPLAT: return emit_llvm_splat(l, x, name);
+    case KOP_ZIP_LOW: return zip(l, x, y, false, name);
+    case KOP_ZIP_HIGH: return zip(l, x, y, true, name);
     case KOP_HSUM: return across(l, x, true, name);
     case KOP_HMAX: return across(l, x, false, name);
     default: assert(!"an operation without a form in LLVM"); return NULL;

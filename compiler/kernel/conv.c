@@ -13,6 +13,7 @@ typedef struct {
     Index q[MAX_SPATIAL];                  /* of the outer dimensions */
     TapRange taps[MAX_SPATIAL];
     Index row_begin, row_end;              /* the task's part of dimension 0 */
+    Index block;                           /* by_block: the input block */
 } Walk;
 
 static Index zero(void) { return index_const(0); }
@@ -123,7 +124,7 @@ static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
     const ConvPlan *p = c->p;
     int64_t taps = conv_taps(p, s->combination), w_lanes = p->lanes * p->slots * p->width;
     int opened = 0;
-    if (p->blocks > 1) {
+    if (p->blocks > 1 && !p->by_block) {
         Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, taps * w_lanes));
@@ -172,6 +173,22 @@ static Index image_element(const Walk *s, Index col) {
     return e;
 }
 
+/* by_block: where the sums of a pixel of the walk's row wait. */
+static Index sums_index(const Walk *s, Index col, int slot) {
+    const ConvPlan *p = s->c->p;
+    Index e = index_add(s->c->image, index_scale(s->c->image_begin, -1));
+    for (int i = 0; i < p->dims; i++) {
+        Index at = i == p->dims - 1 ? col : index_plus(index_scale(s->q[i], s->phase[i]->so), s->phase[i]->r);
+        e = index_add(index_scale(e, p->dim[i].out), at);
+    }
+    return index_scale(index_plus(index_scale(e, p->slots), slot), p->width);
+}
+
+static Index column(const Walk *s, Index first, int pixel) {
+    const TapPhase *f = s->phase[s->c->p->dims - 1];
+    return index_plus(index_scale(index_plus(first, pixel), f->so), f->r);
+}
+
 static Reg result(ConvNest *c, int slot, int pixel) {
     Reg sum = conv_sum(c, slot, pixel);
     return c->p->int8 ? conv_int8_result(c, slot, sum) : sum;
@@ -180,13 +197,14 @@ static Reg result(ConvNest *c, int slot, int pixel) {
 static void finish_tile(Walk *s, Index first, int pixels) {
     ConvNest *c = s->c;
     const ConvPlan *p = c->p;
-    const TapPhase *f = s->phase[p->dims - 1];
     for (int i = 0; i < pixels; i++) {
-        Index col = index_plus(index_scale(index_plus(first, i), f->so), f->r), at[MAX_RANK];
+        Index col = column(s, first, i), at[MAX_RANK];
         position(s, col, at);
         for (int v = 0; v < p->slots; v++) {
             Reg sum = result(c, v, i);
-            if (p->plain)
+            if (p->by_block)
+                kb_store(c->k, ACCESS_VECTOR, c->stage, sums_index(s, col, v), sum);
+            else if (p->plain)
                 kb_store_lanes(c->k, ACCESS_MASKED, c->stage, image_element(s, col), index_const(1), 1, sum);
             else if (p->staged)
                 kb_store(c->k, ACCESS_VECTOR, c->stage, index_scale(index_plus(index_scale(col, p->slots), v), p->width), sum);
@@ -205,7 +223,7 @@ static void finish_row(Walk *s) {
     Index col = index_var(kb_loop(c->k, "col", zero(), index_const(p->dim[p->dims - 1].out), 1));
     position(s, col, at);
     for (int v = 0; v < p->slots; v++) {
-        Index from = index_scale(index_plus(index_scale(col, p->slots), v), p->width);
+        Index from = p->by_block ? sums_index(s, col, v) : index_scale(index_plus(index_scale(col, p->slots), v), p->width);
         body_point(c->body, v, at, conv_block(c, v), kb_load(c->k, ACCESS_VECTOR, c->stage, from));
     }
     kb_end(c->k);
@@ -251,9 +269,17 @@ static void valid_taps(const TapDim *d, const TapPhase *f, const ColumnTile *t, 
 }
 
 /* What the tile's sums begin with. */
-static void start_tile(Walk *s, const ColumnTile *t) {
+static void start_tile(Walk *s, const ColumnTile *t, Index first) {
     const ConvPlan *p = s->c->p;
     int64_t columns[MAX_TILE_PIXELS][2];
+    if (p->by_block) {
+        for (int i = 0; i < t->pixels; i++)
+            for (int v = 0; v < p->slots; v++) {
+                Reg sum = kb_load(s->c->k, ACCESS_VECTOR, s->c->stage, sums_index(s, column(s, first, i), v));
+                kb_set(s->c->k, conv_sum(s->c, v, i), KOP_MOVE, sum, NO_REG, NO_REG);
+            }
+        return;
+    }
     if (!p->int8) {
         conv_zero(s->c, (int)t->pixels);
         return;
@@ -268,6 +294,8 @@ static Index tile_data(const Walk *s, Index first) {
     const ConvPlan *p = c->p;
     Index x = index_scale(c->image, p->x_image);
     x = index_add(x, index_scale(c->first, p->x_unit));
+    if (p->by_block)
+        x = index_add(x, index_scale(s->block, p->x_unit));
     for (int i = 0; i < p->dims; i++) {
         const TapPhase *f = s->phase[i];
         Index at = index_plus(index_scale(i == p->dims - 1 ? first : s->q[i], f->si), f->off);
@@ -278,7 +306,13 @@ static Index tile_data(const Walk *s, Index first) {
 
 static Index tile_weights(const Walk *s) {
     const ConvPlan *p = s->c->p;
-    return index_plus(index_scale(s->c->panel, p->panel_floats), conv_phase_offset(p, s->combination));
+    int64_t offset = conv_phase_offset(p, s->combination);
+    if (p->packs)
+        return index_const(offset / p->blocks);
+    Index at = index_plus(index_scale(s->c->panel, p->panel_floats), offset);
+    if (p->by_block)
+        at = index_add(at, index_scale(s->block, conv_taps(p, s->combination) * p->lanes * p->slots * p->width));
+    return at;
 }
 
 static void row_tiles(Walk *s, int phase) {
@@ -293,7 +327,7 @@ static void row_tiles(Walk *s, int phase) {
         Index first = index_const(t->first);
         if (t->repeat > 1)
             first = index_var(kb_loop(c->k, "tile", first, index_const(end), t->pixels));
-        start_tile(s, t);
+        start_tile(s, t, first);
         if (conv_taps(p, s->combination) > 0)
             sum_tile(s, t, tile_data(s, first), tile_weights(s));
         finish_tile(s, first, (int)t->pixels);
@@ -343,7 +377,8 @@ static void walk_rows(Walk *s, int i) {
             s->combination = outer * d->phases + phase;
             row_tiles(s, phase);
         }
-        finish_row(s);
+        if (!c->p->by_block)
+            finish_row(s);
         s->combination = outer;
         return;
     }
@@ -417,6 +452,64 @@ static void images(ConvNest *c, Index begin, Index end) {
 
 /* ---- the kernel ---- */
 
+/* ---- one input block after the other ---- */
+
+static int64_t stage_floats(const ConvPlan *p) {
+    int64_t count = 1;
+    if (p->form == CONV_IMAGES)
+        return p->unit * p->slots * p->width;
+    if (!p->plain && !p->by_block)
+        return p->dim[p->dims - 1].out * p->slots * p->width;
+    for (int i = 0; i < p->dims; i++)
+        count *= p->dim[i].out;
+    return p->by_block ? p->unit * count * p->slots * p->width : count + p->width;
+}
+
+/* The body over all rows of an image whose sums are staged. */
+static void finish_rows(Walk *s, int i) {
+    const ConvPlan *p = s->c->p;
+    if (i == p->dims - 1 || i == MAX_SPATIAL - 1) {
+        finish_row(s);
+        return;
+    }
+    static const TapPhase every = { .so = 1 };
+    s->phase[i] = &every;
+    s->q[i] = index_var(kb_loop(s->c->k, i == p->dims - 2 ? "row" : "slice", zero(), index_const(p->dim[i].out), 1));
+    finish_rows(s, i + 1);
+    kb_end(s->c->k);
+}
+
+static Index open_images(ConvNest *c, Index end) {
+    return c->p->unit > 1 ? index_var(kb_loop(c->k, "image", c->image_begin, end, 1)) : c->image_begin;
+}
+
+static void close_images(ConvNest *c) {
+    if (c->p->unit > 1)
+        kb_end(c->k);
+}
+
+/* All images of the unit: sums of one input block after the other, so that its weights are read once, or packed here. */
+static void images_by_block(ConvNest *c, Index end) {
+    const ConvPlan *p = c->p;
+    Kernel *k = c->k;
+    Walk s = { .c = c, .row_begin = zero(), .block = zero() };
+    Index i = index_var(kb_loop(k, "i", zero(), index_const(stage_floats(p)), p->width));
+    kb_store(k, ACCESS_VECTOR, c->stage, i, kb_const(k, 0, true));
+    kb_end(k);
+    if (p->blocks > 1)
+        s.block = index_var(kb_loop(k, "block", zero(), index_const(p->blocks), 1));
+    if (p->packs)
+        pack_block(k, p, c->plain_w, c->w, c->panel, s.block);
+    c->image = open_images(c, end);
+    walk_rows(&s, 0);
+    close_images(c);
+    if (p->blocks > 1)
+        kb_end(k);
+    c->image = open_images(c, end);
+    finish_rows(&s, 0);
+    close_images(c);
+}
+
 static void one_image(ConvNest *c, const Group *g, Index part) {
     const ConvPlan *p = c->p;
     Index begin = index_scale(part, p->part_rows), end = index_plus(begin, p->part_rows);
@@ -428,17 +521,6 @@ static void one_image(ConvNest *c, const Group *g, Index part) {
     }
     if (p->plain)
         finish_image(c, g);
-}
-
-static int64_t stage_floats(const ConvPlan *p) {
-    int64_t count = 1;
-    if (p->form == CONV_IMAGES)
-        return p->unit * p->slots * p->width;
-    if (!p->plain)
-        return p->dim[p->dims - 1].out * p->slots * p->width;
-    for (int i = 0; i < p->dims; i++)
-        count *= p->dim[i].out;
-    return count + p->width;
 }
 
 static void build(ConvNest *c, const Group *g) {
@@ -473,8 +555,11 @@ static void build(ConvNest *c, const Group *g) {
     Index end = index_plus(begin, 1);
     if (p->unit > 1)
         end = index_var(kb_index(k, "end", INDEX_MIN, index_plus(begin, p->unit), index_var(VAR_N)));
+    c->image_begin = begin;
     if (p->form == CONV_IMAGES) {
         images(c, begin, end);
+    } else if (p->by_block) {
+        images_by_block(c, end);
     } else {
         c->image = begin;
         if (p->unit > 1)
@@ -528,13 +613,21 @@ void lower_conv(Lower *l, const Group *g) {
         lower_conv_winograd(l, g, &choice.plan, choice.why);
         return;
     }
-    int weights = pack_weights(l, g, &p);
+    int weights = p.packs ? -1 : pack_weights(l, g, &p);
     ConvNest c = { .k = lower_kernel(l, g, ""), .p = &p };
     c.x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p.x, p.width), shape_text(l->arena, TYPE_F32, &p.x->shape));
-    c.w = kb_arg(c.k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
+    if (p.packs)
+        c.plain_w = kb_arg(c.k, "w", ELEM_F32, false, shape_count(&p.w->shape), shape_text(l->arena, TYPE_F32, &p.w->shape));
+    else
+        c.w = kb_arg(c.k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
+    if (p.packs)
+        c.w = kb_scratch(c.k, "packed", ELEM_F32, p.panel_floats / p.blocks);
     conv_nest(l, g, &c);
     c.k->title = arena_printf(l->arena, "%s%s", c.k->title, choice.why);
     PlannedCall *call = conv_call(l, g, &c);
-    call_arg_temp(call, weights);
+    if (p.packs)
+        call_arg_value(call, p.w);
+    else
+        call_arg_temp(call, weights);
     conv_outputs(call, g, &c);
 }

@@ -9,6 +9,9 @@
  * by some pixels of a row. Sums run over (input block, taps, lane of the block) in this order for
  * every pixel, wherever its tile stands and however many images there are.
  *
+ * A small image is summed up input block by input block, so that weights are read once and not once per row; in training the
+ * task may pack them itself then, so that packed ones are never in memory.
+ *
  * Packed weights: [panel][phases][input block][taps..][lane][V * W], zero where there is no weight. */
 #ifndef SALUN_KERNEL_CONV_H
 #define SALUN_KERNEL_CONV_H
@@ -59,6 +62,8 @@ typedef struct {
     int64_t panels, unit, parts, part_rows;
     bool panel_inner;          /* consecutive tasks are panels of the same pixels */
     bool staged;               /* the row's sums wait in scratch for one loop over the body */
+    bool by_block;             /* all sums of the unit wait in scratch: input blocks are the outer loop, rows the inner */
+    bool packs;                /* by_block: the task packs a block's weights itself, for its rows alone */
     int64_t panel_floats;      /* of packed weights */
     double flops;              /* of one task */
 } ConvPlan;
@@ -80,7 +85,9 @@ typedef struct {
     const ConvPlan *p;
     Body *body;
     int x, w, stage;           /* buffers */
+    int plain_w;               /* the weights as they are, where the task packs them */
     Index image, panel;
+    Index image_begin;         /* of the task's unit */
     Index first;               /* input unit that the panel begins with */
     Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
     int start, scale;          /* int8: buffers of conv_int8.c */
@@ -114,6 +121,8 @@ Index conv_int8_at(const ConvPlan *p, const Index *end);       /* the vector of 
 
 /* pack.c: appends the call that packs p's weights; the temporary that holds them. */
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
+/* Emits what packs one input block of a panel, without groups, to the start of `to`, as if it were the only one. */
+void pack_block(Kernel *k, const ConvPlan *p, int from, int to, Index panel, Index block);
 bool pack_is_constant(const Node *w);      /* made of parameters and states alone: packed once in entry infer */
 
 /* Cycles of one input channel and tap for `count` results in tiles of V blocks by `pixels`: products, loads, a bound by

@@ -171,6 +171,12 @@ static int64_t sum_floats(const Weight *s) {
     return s->taps * (s->depthwise ? 1 : s->unit_lanes) * s->slots * s->width;
 }
 
+/* Whole groups of W vectors, as write_dense reads them. */
+static int64_t total_floats(const Weight *s) {
+    int64_t group = (int64_t)s->width * s->slots * s->width;
+    return ceil_div(sum_floats(s), group) * group;
+}
+
 /* ---- one strip ---- */
 
 static Index quotient(Weight *s, Index a, int64_t d, int64_t lift) {
@@ -287,25 +293,41 @@ static void chunk_of_images(Weight *s, Index first) {
 
 /* ---- to the plain weights ---- */
 
-/* An output channel's weights of the unit lie side by side: they are gathered from the sums, so that what is written runs
- * through memory. The other way round every vector would be written to W places a power of two apart. */
+/* An output channel's weights of the unit lie side by side: W vectors of sums are transposed to W pieces of such rows. */
 static void write_dense(Weight *s) {
     Kernel *k = s->k;
     int64_t step = (int64_t)s->slots * s->width, whole = s->unit_lanes * s->taps;
-    Index first = index_scale(s->unit, s->unit_lanes), panel = index_scale(s->panel, step), count = index_const(whole);
+    Index first = index_scale(s->unit, s->unit_lanes), count = index_const(whole), slot = zero();
     if (s->in_channels % s->unit_lanes) {
         Index left = index_scale(index_plus(index_scale(first, -1), s->in_channels), s->taps);
         count = index_var(kb_index(k, "count", INDEX_MIN, count, left));
     }
-    int end = kb_index(k, "out_end", INDEX_MIN, index_const(step), index_plus(index_scale(panel, -1), s->out_channels));
-    Index out = index_var(kb_loop(k, "out", zero(), index_var(end), 1));
+    if (s->slots > 1)
+        slot = index_var(kb_loop(k, "slot", zero(), index_const(s->slots), 1));
     Index i = index_var(kb_loop(k, "i", zero(), count, s->width));
-    Index lanes = index_add(count, index_scale(i, -1));
-    Reg sum = kb_load_lanes(k, ACCESS_STRIDED, s->total, index_add(index_scale(i, step), out), lanes, step);
-    Index to = index_scale(index_add(index_scale(index_add(panel, out), s->in_channels), first), s->taps);
-    kb_store_lanes(k, ACCESS_MASKED, s->dwb, index_add(to, i), lanes, 1, sum);
+    Index out = index_scale(index_add(index_scale(s->panel, s->slots), slot), s->width), room = index_add(count, index_scale(i, -1));
+    Index from = index_add(index_scale(i, step), index_scale(slot, s->width));
+    int channels = (int)min64(s->width, s->out_channels);
+    Reg sums[TRANSPOSE_WIDTH], rows[TRANSPOSE_WIDTH];
+    for (int r = 0; r < s->width; r++)
+        sums[r] = kb_load(k, ACCESS_VECTOR, s->total, index_plus(from, r * step));
+    transpose(k, sums, channels, rows);
+    for (int c = 0; c < channels; c++) {
+        Index lanes = room;
+        if (s->out_channels % s->width) {
+            Index left = index_scale(index_plus(index_scale(out, -1), s->out_channels - c), s->width);
+            lanes = index_var(kb_index(k, "lanes", INDEX_MIN, room, left));
+        }
+        Index to = index_scale(index_add(index_scale(index_plus(out, c), s->in_channels), first), s->taps);
+        bool masked = whole % s->width || s->out_channels % s->width || s->in_channels % s->unit_lanes;
+        if (masked)
+            kb_store_lanes(k, ACCESS_MASKED, s->dwb, index_add(to, i), lanes, 1, rows[c]);
+        else
+            kb_store(k, ACCESS_VECTOR, s->dwb, index_add(to, i), rows[c]);
+    }
     kb_end(k);
-    kb_end(k);
+    if (s->slots > 1)
+        kb_end(k);
 }
 
 /* Every channel has taps alone. */
@@ -400,7 +422,7 @@ void lower_conv_weight(Lower *l, const Group *g) {
     s.xb = kb_arg(s.k, "x", ELEM_F32, false, value_floats(s.x, s.width), shape_text(l->arena, TYPE_F32, &s.x->shape));
     s.dyb = kb_arg(s.k, "dy", ELEM_F32, false, value_floats(s.dy, s.width), shape_text(l->arena, TYPE_F32, &s.dy->shape));
     s.dwb = kb_arg(s.k, "dw", ELEM_F32, true, shape_count(&a->shape), shape_text(l->arena, TYPE_F32, &a->shape));
-    s.total = kb_scratch(s.k, "total", ELEM_F32, sum_floats(&s));
+    s.total = kb_scratch(s.k, "total", ELEM_F32, total_floats(&s));
     s.chunk = s.chunked ? kb_scratch(s.k, "chunk_sum", ELEM_F32, sum_floats(&s)) : -1;
     build(&s);
     kernel_finish(s.k);

@@ -195,6 +195,17 @@ static Value across(const Eval *e, KOp op, Value x) {
     return x;
 }
 
+/* The lower or the upper halves in turn. */
+static Value zip(const Eval *e, KOp op, const Value *x, const Value *y) {
+    Value r = { 0 };
+    int half = e->k->target->width / 2, first = op == KOP_ZIP_HIGH ? half : 0;
+    for (int i = 0; i < half; i++) {
+        r.lane[2 * i] = x->lane[first + i];
+        r.lane[2 * i + 1] = y->lane[first + i];
+    }
+    return r;
+}
+
 static void do_operation(Eval *e, const Stm *s) {
     Value none = { 0 }, r;
     const Value *x = &e->reg[s->arg[0]];
@@ -202,6 +213,8 @@ static void do_operation(Eval *e, const Stm *s) {
     const Value *z = s->arg[2] >= 0 ? &e->reg[s->arg[2]] : &none;
     if (s->op == KOP_HSUM || s->op == KOP_HMAX) {
         r = across(e, s->op, *x);
+    } else if (s->op == KOP_ZIP_LOW || s->op == KOP_ZIP_HIGH) {
+        r = zip(e, s->op, x, y);
     } else if (s->op == KOP_SPLAT) {
         for (int i = 0; i < MAX_LANES; i++)
             r.lane[i] = x->lane[0];

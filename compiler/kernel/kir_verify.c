@@ -140,6 +140,8 @@ static void check_operation(Verifier *v, const Stm *s) {
     }
     if ((across && dst.vector) || (s->op == KOP_SPLAT && !dst.vector))
         fail(v, "result of %s has the wrong lanes", kop_info[s->op].text);
+    if ((s->op == KOP_ZIP_LOW || s->op == KOP_ZIP_HIGH) && !dst.vector)
+        fail(v, "%s of scalars", kop_info[s->op].text);
     if (s->op == KOP_RSQRT_EST && v->k->math == MATH_STRICT)
         fail(v, "an estimate in strict mode");
 }

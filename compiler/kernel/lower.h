@@ -76,6 +76,10 @@ void body_sums(Body *b);                                     /* appends the call
 /* Whether the axes behind channel and batch may be walked as one: at[last] over their product, the others 0. */
 bool body_flat(const Group *g);
 
+/* transpose.c: the first `count` columns of the matrix whose rows are W vectors: lane r of columns[c] is lane c of rows[r]. */
+enum { TRANSPOSE_WIDTH = 16, TRANSPOSE_STAGES = 5 };
+void transpose(Kernel *k, const Reg *rows, int count, Reg *columns);
+
 /* schedules, one file each */
 void lower_conv(Lower *l, const Group *g);                   /* CONV and CONV_INPUT */
 void lower_conv_int8(Lower *l, const Group *g);              /* CONV_INT8 */

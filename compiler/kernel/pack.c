@@ -6,9 +6,13 @@ typedef struct {
     Kernel *k;
     const ConvPlan *p;
     int from, to;
+    Index panel, base;                     /* what is packed; where it begins in `to` */
+    int64_t blocks;                        /* input blocks of the panel in `to`: all, or the one that is packed */
     int64_t window;                        /* elements of one kernel */
     int64_t out_step, in_step;             /* in the weights, from one output or input channel to the next */
 } Pack;
+
+enum { MAX_WINDOW = 64 };                  /* elements of a window that is unrolled */
 
 static Index zero(void) { return index_const(0); }
 
@@ -43,13 +47,12 @@ static void close(Pack *s, int opened) {
         kb_end(s->k);
 }
 
-/* The packed place of (block, tap) of a combination in the task's panel. */
+/* The packed place of (block, tap) of a combination. */
 static Index packed_lanes(const Pack *s, int combination, Index block, Index tap) {
     const ConvPlan *p = s->p;
-    Index to = index_add(index_scale(block, conv_taps(p, combination)), tap);
+    Index to = s->blocks > 1 ? index_add(index_scale(block, conv_taps(p, combination)), tap) : tap;
     to = index_scale(to, p->lanes * p->slots * p->width);
-    to = index_plus(to, conv_phase_offset(p, combination));
-    return index_add(to, index_scale(index_var(VAR_TASK), p->panel_floats));
+    return index_add(s->base, index_plus(to, conv_phase_offset(p, combination) / p->blocks * s->blocks));
 }
 
 static Index open_slots(Pack *s, int *opened) {
@@ -59,46 +62,162 @@ static Index open_slots(Pack *s, int *opened) {
     return index_var(kb_loop(s->k, "slot", zero(), index_const(s->p->slots), 1));
 }
 
-/* Without groups: every vector is W output channels of one input channel and tap; lanes that stand for no channel load zero.
- * Where those lie a row of the weights apart, often a multiple of a large power of two, a slot is finished before the next
- * one: more rows than W would drive each other out of the cache between one tap and the next. */
-static void pack_dense(Pack *s, int combination) {
-    const ConvPlan *p = s->p;
-    Kernel *k = s->k;
-    bool rows = s->out_step > s->in_step;
-    int opened = 0;
-    Index at, block = zero(), lane = zero(), slot = zero();
-    if (p->blocks > 1) {
-        block = index_var(kb_loop(k, "block", zero(), index_const(p->blocks), 1));
-        opened++;
+/* ---- without groups ---- */
+
+/* Where an element of a window goes; combination -1: nowhere. */
+typedef struct { int combination; int64_t tap; } TapPlace;
+
+static void place_taps(const ConvPlan *p, int combination, TapPlace *places) {
+    const TapPhase *phase[MAX_SPATIAL];
+    conv_combination(p, combination, phase);
+    int64_t taps = conv_taps(p, combination);
+    for (int64_t tap = 0; tap < taps; tap++) {
+        int64_t at = 0, scale = 1, rest = tap;
+        for (int i = p->dims - 1; i >= 0; i--) {
+            at += (phase[i]->k0 + rest % phase[i]->taps * phase[i]->dk) * scale;
+            rest /= phase[i]->taps;
+            scale *= i < p->window->spatial ? p->window->kernel[i] : 1;
+        }
+        places[at] = (TapPlace){ combination, tap };
     }
-    if (rows)
-        slot = open_slots(s, &opened);
-    Index tap = open_taps(s, combination, &at, &opened);
-    if (p->lanes > 1) {
-        lane = index_var(kb_loop(k, "lane", zero(), index_const(p->lanes), 1));
+}
+
+/* Columns first .. first + count - 1 of W rows of the weights, one row per output channel from `out` on, at input channel `in`;
+ * what stands for no channel is zero. */
+static void load_columns(Pack *s, Index out, Index in, int64_t first, int64_t count, Reg *columns) {
+    const ConvPlan *p = s->p;
+    Reg rows[TRANSPOSE_WIDTH];
+    Index room = index_const(count);
+    bool part = count < p->width;
+    if (p->in_channels % p->lanes) {           /* nothing beyond the last input channel */
+        Index left = index_plus(index_scale(index_plus(index_scale(in, -1), p->in_channels), s->window), -first);
+        room = index_var(kb_index(s->k, "room", INDEX_MIN, room, left));
+        part = true;
+    }
+    Index from = index_plus(index_add(index_scale(out, s->out_step), index_scale(in, s->in_step)), first);
+    for (int i = 0; i < p->width; i++) {
+        Index lanes = room, at = index_plus(from, i * s->out_step);
+        if (p->out_channels % p->width) {
+            Index left = index_scale(index_plus(index_scale(out, -1), p->out_channels - i), p->width);
+            lanes = index_var(kb_index(s->k, "lanes", INDEX_MIN, room, left));
+        }
+        bool masked = part || p->out_channels % p->width;
+        if (i >= p->out_channels)
+            rows[i] = kb_const(s->k, 0, true);
+        else
+            rows[i] = masked ? kb_load_lanes(s->k, ACCESS_MASKED, s->from, at, lanes, 1) : kb_load(s->k, ACCESS_VECTOR, s->from, at);
+    }
+    transpose(s->k, rows, (int)count, columns);
+}
+
+/* The weights of `lanes` input channels and W output channels: what lies side by side in the weights, a window or several, are
+ * rows that are transposed. */
+static void pack_windows(Pack *s, const TapPlace *places, Index block, Index lane, Index slot, Index out, int64_t lanes) {
+    const ConvPlan *p = s->p;
+    Index in = index_add(index_scale(block, p->lanes), lane);
+    Index at = index_scale(index_add(index_scale(lane, p->slots), slot), p->width);
+    for (int64_t first = 0; first < lanes * s->window; first += p->width) {
+        int64_t count = lanes * s->window - first < p->width ? lanes * s->window - first : p->width;
+        Reg columns[TRANSPOSE_WIDTH];
+        load_columns(s, out, in, first, count, columns);
+        for (int64_t i = 0; i < count; i++) {
+            const TapPlace *to = &places[(first + i) % s->window];
+            if (to->combination < 0)
+                continue;
+            Index lanes_at = packed_lanes(s, to->combination, block, index_const(to->tap));
+            lanes_at = index_add(index_plus(lanes_at, (first + i) / s->window * p->slots * p->width), at);
+            kb_store(s->k, ACCESS_VECTOR, s->to, lanes_at, columns[i]);
+        }
+    }
+}
+
+/* Output channels from `out` on that there are, none for an input channel that there is not. */
+static Index lanes_of(Pack *s, Index out, Index in) {
+    const ConvPlan *p = s->p;
+    Index lanes = index_plus(index_scale(out, -1), p->out_channels);
+    if (p->in_channels % p->lanes == 0)
+        return lanes;
+    Index left = index_scale(index_plus(index_scale(in, -1), p->in_channels), p->width);
+    return index_var(kb_index(s->k, "lanes", INDEX_MIN, lanes, left));
+}
+
+/* Windows of one element in the order of the output channels need no transposition. */
+static void pack_vector(Pack *s, Index block, Index lane, Index slot, Index out) {
+    const ConvPlan *p = s->p;
+    Index in = index_add(index_scale(block, p->lanes), lane), lanes = lanes_of(s, out, in);
+    bool masked = p->in_channels % p->lanes || p->out_channels % p->width;
+    Index from = index_add(out, index_scale(in, s->in_step)), to = packed_lanes(s, 0, block, zero());
+    Reg w = masked ? kb_load_lanes(s->k, ACCESS_MASKED, s->from, from, lanes, 1) : kb_load(s->k, ACCESS_VECTOR, s->from, from);
+    kb_store(s->k, ACCESS_VECTOR, s->to, index_add(to, index_scale(index_add(index_scale(lane, p->slots), slot), p->width)), w);
+}
+
+/* One input block. Where the output channels lie a row of the weights apart, often a multiple of a large power of two, a slot
+ * is finished before the next one: more rows than W would drive each other out of the cache. */
+static void pack_rows(Pack *s, Index block) {
+    const ConvPlan *p = s->p;
+    bool rows = s->out_step > s->in_step;
+    TapPlace places[MAX_WINDOW];
+    for (int i = 0; i < s->window; i++)
+        places[i].combination = -1;
+    for (int i = 0; i < conv_combinations(p); i++)
+        place_taps(p, i, places);
+    int64_t lanes = 1;                         /* whose windows make a row of at most W */
+    while (rows && p->lanes % (2 * lanes) == 0 && 2 * lanes * s->window <= p->width)
+        lanes *= 2;
+    int opened = 0;
+    Index lane = zero(), slot = rows ? open_slots(s, &opened) : zero();
+    if (p->lanes > lanes) {
+        lane = index_var(kb_loop(s->k, "lane", zero(), index_const(p->lanes), lanes));
         opened++;
     }
     if (!rows)
         slot = open_slots(s, &opened);
-    Index in = index_add(index_scale(block, p->lanes), lane);
-    Index out = index_scale(index_add(index_scale(index_var(VAR_TASK), p->slots), slot), p->width);
-    Index lanes = index_plus(index_scale(out, -1), p->out_channels);
-    if (p->in_channels % p->lanes) {           /* nothing beyond the last input channel */
-        Index left = index_scale(index_plus(index_scale(in, -1), p->in_channels), p->width);
-        lanes = index_var(kb_index(k, "lanes", INDEX_MIN, lanes, left));
-    }
-    Index from = index_add(at, index_add(index_scale(out, s->out_step), index_scale(in, s->in_step)));
-    Index to = index_add(packed_lanes(s, combination, block, tap), index_scale(lane, (int64_t)p->slots * p->width));
-    Reg w = kb_load_lanes(k, ACCESS_STRIDED, s->from, from, lanes, s->out_step);
-    kb_store(k, ACCESS_VECTOR, s->to, index_add(to, index_scale(slot, p->width)), w);
+    Index out = index_scale(index_add(index_scale(s->panel, p->slots), slot), p->width);
+    if (s->out_step == 1)
+        pack_vector(s, block, lane, slot, out);
+    else
+        pack_windows(s, places, block, lane, slot, out, lanes);
     close(s, opened);
 }
+
+/* Windows of many elements: a vector at a time, gathered. */
+static void pack_large(Pack *s, Index block) {
+    const ConvPlan *p = s->p;
+    Index at, lane = zero();
+    int opened = 0;
+    if (p->lanes > 1) {
+        lane = index_var(kb_loop(s->k, "lane", zero(), index_const(p->lanes), 1));
+        opened++;
+    }
+    Index slot = open_slots(s, &opened), in = index_add(index_scale(block, p->lanes), lane);
+    Index out = index_scale(index_add(index_scale(s->panel, p->slots), slot), p->width), lanes = lanes_of(s, out, in);
+    for (int i = 0; i < conv_combinations(p); i++) {
+        int taps = 0;
+        if (conv_taps(p, i) == 0)
+            continue;
+        Index tap = open_taps(s, i, &at, &taps);
+        Index from = index_add(at, index_add(index_scale(out, s->out_step), index_scale(in, s->in_step)));
+        Reg w = kb_load_lanes(s->k, ACCESS_STRIDED, s->from, from, lanes, s->out_step);
+        Index to = index_scale(index_add(index_scale(lane, p->slots), slot), p->width);
+        kb_store(s->k, ACCESS_VECTOR, s->to, index_add(packed_lanes(s, i, block, tap), to), w);
+        close(s, taps);
+    }
+    close(s, opened);
+}
+
+static void pack_dense(Pack *s, Index block) {
+    if (s->window > MAX_WINDOW)
+        pack_large(s, block);
+    else
+        pack_rows(s, block);
+}
+
+/* ---- with groups ---- */
 
 static void clear_panel(Pack *s) {
     const ConvPlan *p = s->p;
     Index i = index_var(kb_loop(s->k, "i", zero(), index_const(p->panel_floats), p->width));
-    Index to = index_add(index_scale(index_var(VAR_TASK), p->panel_floats), i);
+    Index to = index_add(s->base, i);
     kb_store(s->k, ACCESS_VECTOR, s->to, to, kb_const(s->k, 0, true));
     kb_end(s->k);
 }
@@ -106,7 +225,7 @@ static void clear_panel(Pack *s) {
 /* Block and lane of an input channel among those that the task's panel reads. */
 static void input_place(Pack *s, Index in, Index *block, Index *lane) {
     const ConvPlan *p = s->p;
-    Index first = conv_first_unit(s->k, p, index_var(VAR_TASK));
+    Index first = conv_first_unit(s->k, p, s->panel);
     *block = *lane = zero();
     if (p->depthwise)
         return;
@@ -124,7 +243,7 @@ static void pack_groups(Pack *s, int combination) {
     const ConvPlan *p = s->p;
     Kernel *k = s->k;
     int64_t step = (int64_t)p->slots * p->width;
-    Index first = index_scale(index_var(VAR_TASK), step);
+    Index first = index_scale(s->panel, step);
     int end = kb_index(k, "end", INDEX_MIN, index_plus(first, step), index_const(p->out_channels));
     Index out = index_var(kb_loop(k, "out", first, index_var(end), 1));
     Index group = index_var(kb_index(k, "group", INDEX_DIV, out, index_const(p->group_out)));
@@ -144,26 +263,49 @@ static void pack_groups(Pack *s, int combination) {
     close(s, opened);
 }
 
-int pack_weights(Lower *l, const Group *g, const ConvPlan *p) {
-    bool constant = pack_is_constant(p->w);
-    int64_t count = p->panels * p->panel_floats;
-    int temp = lower_temp(l, count * 4, constant, "packed weights");
-    Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p, .window = 1 };
+static Pack pack_begin(Kernel *k, const ConvPlan *p, int from, int to) {
+    Pack s = { .k = k, .p = p, .from = from, .to = to, .window = 1 };
     for (int i = 0; i < p->window->spatial; i++)
         s.window *= p->window->kernel[i];
     s.out_step = p->backward ? s.window : p->group_in * s.window;
     s.in_step = p->backward ? p->group_out * s.window : s.window;
-    s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
-    s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][block][taps][lane][channels]");
-    if (p->window->groups > 1)
+    return s;
+}
+
+void pack_block(Kernel *k, const ConvPlan *p, int from, int to, Index panel, Index block) {
+    Pack s = pack_begin(k, p, from, to);
+    s.panel = panel;
+    s.base = zero();
+    s.blocks = 1;
+    pack_dense(&s, block);
+}
+
+int pack_weights(Lower *l, const Group *g, const ConvPlan *p) {
+    bool constant = pack_is_constant(p->w);
+    int64_t count = p->panels * p->panel_floats;
+    int temp = lower_temp(l, count * 4, constant, "packed weights");
+    Kernel *k = lower_kernel(l, g, "_pack");
+    int from = kb_arg(k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
+    int to = kb_arg(k, "packed", ELEM_F32, true, count, "[panel][block][taps][lane][channels]");
+    Pack s = pack_begin(k, p, from, to);
+    s.panel = index_var(VAR_TASK);
+    s.base = index_scale(s.panel, p->panel_floats);
+    s.blocks = p->blocks;
+    if (p->window->groups > 1) {
         clear_panel(&s);
-    for (int i = 0; i < conv_combinations(p); i++)
-        if (conv_taps(p, i) > 0 && p->window->groups > 1)
-            pack_groups(&s, i);
-        else if (conv_taps(p, i) > 0)
-            pack_dense(&s, i);
-    kernel_finish(s.k);
-    PlannedCall *c = lower_call(l, s.k, constant);
+        for (int i = 0; i < conv_combinations(p); i++)
+            if (conv_taps(p, i) > 0)
+                pack_groups(&s, i);
+    } else {
+        Index block = zero();
+        if (p->blocks > 1)
+            block = index_var(kb_loop(k, "block", zero(), index_const(p->blocks), 1));
+        pack_dense(&s, block);
+        if (p->blocks > 1)
+            kb_end(k);
+    }
+    kernel_finish(k);
+    PlannedCall *c = lower_call(l, k, constant);
     c->group = g;
     c->tasks = p->panels;
     c->flops = (double)p->panel_floats * 4;

@@ -8,21 +8,39 @@ typedef struct {
     int from, to;
 } Pack;
 
-/* The 3x3 weights of W output channels from block `out` on and one input channel, lanes beyond either channel zero. */
+enum { TAPS = WINOGRAD_TAPS * WINOGRAD_TAPS };
+
+/* The 3x3 weights of W output channels from block `out` on and one input channel, lanes beyond either channel zero: rows of
+ * the weights, one per output channel, transposed. */
 static void load_weights(Pack *s, Index out, Index in, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS]) {
-    int64_t taps = WINOGRAD_TAPS * WINOGRAD_TAPS, row = s->p->w->shape.dim[1] * taps;
-    int64_t out_step = s->p->backward ? taps : row, in_step = s->p->backward ? row : taps;
-    Index lanes = index_plus(index_scale(out, -1), s->p->out_channels);
-    if (s->p->in_channels % s->p->lanes) {
-        Index left = index_scale(index_plus(index_scale(in, -1), s->p->in_channels), s->p->width);
-        lanes = index_var(kb_index(s->k, "lanes", INDEX_MIN, lanes, left));
-    }
+    const WinogradPlan *p = s->p;
+    int64_t row = p->w->shape.dim[1] * TAPS;
+    int64_t out_step = p->backward ? TAPS : row, in_step = p->backward ? row : TAPS;
     Index from = index_add(index_scale(out, out_step), index_scale(in, in_step));
-    for (int i = 0; i < WINOGRAD_TAPS; i++)
-        for (int j = 0; j < WINOGRAD_TAPS; j++) {
-            int tap = i * WINOGRAD_TAPS + j, turned = WINOGRAD_TAPS * WINOGRAD_TAPS - 1 - tap;
-            g[i][j] = kb_load_lanes(s->k, ACCESS_STRIDED, s->from, index_plus(from, s->p->backward ? turned : tap), lanes, out_step);
+    for (int first = 0; first < TAPS; first += p->width) {
+        int count = TAPS - first < p->width ? TAPS - first : p->width;
+        Index room = index_const(count);
+        if (p->in_channels % p->lanes) {
+            Index left = index_scale(index_plus(index_scale(in, -1), p->in_channels), p->width);
+            room = index_var(kb_index(s->k, "room", INDEX_MIN, room, left));
         }
+        Reg rows[TRANSPOSE_WIDTH], columns[TRANSPOSE_WIDTH];
+        for (int i = 0; i < p->width; i++) {
+            Index lanes = room;
+            if (p->out_channels % p->width) {
+                Index left = index_scale(index_plus(index_scale(out, -1), p->out_channels - i), p->width);
+                lanes = index_var(kb_index(s->k, "lanes", INDEX_MIN, room, left));
+            }
+            bool is_none = i >= p->out_channels;
+            Index at = index_plus(from, i * out_step + first);
+            rows[i] = is_none ? kb_const(s->k, 0, true) : kb_load_lanes(s->k, ACCESS_MASKED, s->from, at, lanes, 1);
+        }
+        transpose(s->k, rows, count, columns);
+        for (int i = 0; i < count; i++) {
+            int tap = p->backward ? TAPS - 1 - first - i : first + i;
+            g[tap / WINOGRAD_TAPS][tap % WINOGRAD_TAPS] = columns[i];
+        }
+    }
 }
 
 static void transform(Pack *s, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS], Index to, int64_t step) {

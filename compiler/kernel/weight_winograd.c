@@ -82,19 +82,38 @@ static void multiply_chunk(Nest *c, Index tiles) {
 
 /* ---- from sums to weights ---- */
 
+/* W vectors, one lane per output channel of block `out`, as rows of the plain weights: the first `count` of each. */
+static void store_rows(Kernel *k, const WeightPlan *p, int buffer, Index at, Index out, Index count, const Reg *vectors) {
+    Reg rows[TRANSPOSE_WIDTH];
+    int channels = (int)(p->out_channels < p->width ? p->out_channels : p->width);
+    transpose(k, vectors, channels, rows);
+    for (int i = 0; i < channels; i++) {
+        Index lanes = count;
+        if (p->out_channels % p->width) {
+            Index left = index_scale(index_plus(index_scale(out, -p->width), p->out_channels - i), p->width);
+            lanes = index_var(kb_index(k, "lanes", INDEX_MIN, count, left));
+        }
+        kb_store_lanes(k, ACCESS_MASKED, buffer, index_plus(at, i * p->in_channels * TAPS), lanes, 1, rows[i]);
+    }
+}
+
 /* Where the 9 vectors of an input channel and an output block go: to the plain weights, or to the unit's part. */
 static void store_weights(Nest *c, Index channel, Index out, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS]) {
     const WeightPlan *p = c->p;
     Index part = index_add(index_scale(c->unit, p->out_blocks), out);
     Index packed = index_scale(index_add(index_scale(part, p->in_channels), channel), TAPS * p->width);
     Index plain = index_scale(index_add(index_scale(out, p->in_channels * p->width), channel), TAPS);
-    Index lanes = index_plus(index_scale(out, -p->width), p->out_channels);
-    for (int i = 0; i < TAPS; i++) {
-        Reg r = g[i / WINOGRAD_TAPS][i % WINOGRAD_TAPS];
-        if (p->units > 1)
-            kb_store(c->k, ACCESS_VECTOR, c->to, index_plus(packed, (int64_t)i * p->width), r);
-        else
-            kb_store_lanes(c->k, ACCESS_STRIDED, c->to, index_plus(plain, i), lanes, p->in_channels * TAPS, r);
+    if (p->units > 1) {
+        for (int i = 0; i < TAPS; i++)
+            kb_store(c->k, ACCESS_VECTOR, c->to, index_plus(packed, (int64_t)i * p->width), g[i / WINOGRAD_TAPS][i % WINOGRAD_TAPS]);
+        return;
+    }
+    for (int first = 0; first < TAPS; first += p->width) {
+        Reg rows[TRANSPOSE_WIDTH];
+        for (int i = 0; i < p->width; i++)
+            rows[i] = first + i < TAPS ? g[(first + i) / WINOGRAD_TAPS][(first + i) % WINOGRAD_TAPS] : g[0][0];
+        Index taps = index_const(TAPS - first < p->width ? TAPS - first : p->width);
+        store_rows(c->k, p, c->to, index_plus(plain, first), out, taps, rows);
     }
 }
 
@@ -184,22 +203,30 @@ static void build(Nest *c) {
 
 static int64_t part_floats(const WeightPlan *p) { return p->out_blocks * p->in_channels * TAPS * p->width; }
 
+/* They are read W vectors at a time. */
+static int64_t parts_floats(const WeightPlan *p) { return p->units * part_floats(p) + (int64_t)p->width * p->width; }
+
 /* The call that adds the units' parts up: a task is an output block. */
 static void lower_parts(Lower *l, const Group *g, const WeightPlan *p, int parts) {
     Kernel *k = lower_kernel(l, g, "_weight_sum");
-    int from = kb_arg(k, "parts", ELEM_F32, false, p->units * part_floats(p), "[unit][output block][input channel][tap]");
+    int from = kb_arg(k, "parts", ELEM_F32, false, parts_floats(p), "[unit][output block][input channel][tap]");
     int to = kb_arg(k, "dw", ELEM_F32, true, shape_count(&p->dw->shape), shape_text(l->arena, TYPE_F32, &p->dw->shape));
     Index used = index_var(kb_index(k, "units", INDEX_DIV, index_plus(index_var(VAR_N), p->unit - 1), index_const(p->unit)));
-    Index out = index_var(VAR_TASK), lanes = index_plus(index_scale(out, -p->width), p->out_channels);
-    Index i = index_var(kb_loop(k, "i", zero(), index_const(p->in_channels * TAPS), 1));
+    Index out = index_var(VAR_TASK);
+    Index i = index_var(kb_loop(k, "i", zero(), index_const(p->in_channels * TAPS), p->width));
     Index at = index_scale(index_add(index_scale(out, p->in_channels * TAPS), i), p->width);
-    Reg sum = kb_reg(k, ELEM_F32, true);
-    kb_set_const(k, sum, 0);
+    Reg sums[TRANSPOSE_WIDTH];
+    for (int r = 0; r < p->width; r++) {
+        sums[r] = kb_reg(k, ELEM_F32, true);
+        kb_set_const(k, sums[r], 0);
+    }
     Index unit = index_var(kb_loop(k, "unit", zero(), used, 1));
-    kb_set(k, sum, KOP_FADD, sum, kb_load(k, ACCESS_VECTOR, from, index_add(at, index_scale(unit, part_floats(p)))), NO_REG);
+    Index part = index_var(kb_index(k, "part", INDEX_AFFINE, index_add(at, index_scale(unit, part_floats(p))), zero()));
+    for (int r = 0; r < p->width; r++)
+        kb_set(k, sums[r], KOP_FADD, sums[r], kb_load(k, ACCESS_VECTOR, from, index_plus(part, (int64_t)r * p->width)), NO_REG);
     kb_end(k);
-    Index first = index_add(index_scale(out, p->in_channels * TAPS * p->width), i);
-    kb_store_lanes(k, ACCESS_STRIDED, to, first, lanes, p->in_channels * TAPS, sum);
+    Index count = index_plus(index_scale(i, -1), p->in_channels * TAPS);
+    store_rows(k, p, to, index_add(index_scale(out, p->in_channels * TAPS * p->width), i), out, count, sums);
     kb_end(k);
     kernel_finish(k);
     PlannedCall *c = lower_call(l, k, false);
@@ -228,7 +255,7 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
     int x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
     int dy = kb_arg(c.k, "dy", ELEM_F32, false, value_floats(p->dy, p->width), shape_text(l->arena, TYPE_F32, &p->dy->shape));
     bool parts = p->units > 1;
-    int64_t count = parts ? p->units * part_floats(p) : shape_count(&p->dw->shape);
+    int64_t count = parts ? parts_floats(p) : shape_count(&p->dw->shape);
     c.to = kb_arg(c.k, parts ? "parts" : "dw", ELEM_F32, true, count, parts ? "parts of dw" : shape_text(l->arena, TYPE_F32, &p->dw->shape));
     c.x = source(&c, p->x, &p->f.data, w->pad_lo[0], w->pad_lo[1], x);
     c.dy = source(&c, p->dy, &p->f.gradient, 0, 0, dy);

@@ -20,9 +20,10 @@ static const Row rows[] = {
     { KOP_I2F, "i" }, { KOP_BITS, "f" }, { KOP_FLOAT, "i" }, { KOP_IADD, "ii" }, { KOP_ISUB, "ii" }, { KOP_IMUL, "ii" },
     { KOP_IMULHI, "ii" }, { KOP_IAND, "ii" }, { KOP_IOR, "ii" }, { KOP_IXOR, "ii" }, { KOP_ISHL, "ic" }, { KOP_ISHR, "ic" },
     { KOP_ISAR, "ic" }, { KOP_SPLAT, "s" }, { KOP_HSUM, "f" }, { KOP_HMAX, "f" }, { KOP_DOT4, "iii" },
+    { KOP_ZIP_LOW, "ff" }, { KOP_ZIP_HIGH, "ff" },
 };
 
-static bool across(KOp op) { return op == KOP_HSUM || op == KOP_HMAX; }
+static bool of_vectors(KOp op) { return op == KOP_HSUM || op == KOP_HMAX || op == KOP_SPLAT || op == KOP_ZIP_LOW || op == KOP_ZIP_HIGH; }
 
 /* Argument number `number` of a row at element i; every argument reads elsewhere in its input. */
 static Reg argument(Kernel *k, char type, int number, int i, bool vector) {
@@ -56,7 +57,7 @@ Kernel *kernel_of_operations(Arena *arena, const Target *t, bool vector) {
     kb_arg(k, "out", ELEM_F32, true, OUT, "");
     kb_arg(k, "iout", ELEM_I32, true, OUT, "");
     for (int row = 0; row < COUNT(rows); row++) {
-        if (!vector && (across(rows[row].op) || rows[row].op == KOP_SPLAT))
+        if (!vector && of_vectors(rows[row].op))
             continue;
         int i = kb_loop(k, "at", index_const(0), index_const(N), vector ? t->width : 1);
         Reg arg[3] = { NO_REG, NO_REG, NO_REG };

@@ -64,6 +64,7 @@ static void test_groups(void **state) {
 static void test_unusual_windows(void **state) {
     (void)state;
     each_op((Case){ .batch = 2, .n = 2, .channels = 8, .out = 12, .groups = 1, SQUARE(3, 7, 1, 1, 3) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 20, .out = 18, .groups = 1, SQUARE(6, 9, 1, 1, 4) });
     each_op((Case){ .batch = 1, .n = 1, .channels = 4, .out = 8, .groups = 1, SQUARE(20, 3, 1, 4, 4) });
     each_op((Case){ .batch = 1, .n = 1, .channels = 4, .out = 8, .groups = 1, SQUARE(23, 5, 5, 1, 1) });
     each_op((Case){ .batch = 1, .n = 1, .channels = 4, .out = 8, .groups = 1, SQUARE(16, 3, 2, 3, 2) });
