@@ -45,6 +45,8 @@ class Shape:
         if not channels or channels >= LANES_COUNT_BELOW:
             return 1.0
         groups = self.options.get("groups", 1)
+        if width < channels // groups:         # every group is a product of its own
+            channels //= groups
         grow = mathematics.ceil(channels / width) * width / channels
         return grow if groups == channels else grow * grow
 

@@ -86,6 +86,7 @@ static const Form forms[] = {
     { KOP_ISHL, NULL, PRELUDE_S_ISHL, PRELUDE_ISHL }, { KOP_ISHR, NULL, PRELUDE_S_ISHR, PRELUDE_ISHR },
     { KOP_HSUM, NULL, 0, PRELUDE_HSUM }, { KOP_HMAX, NULL, 0, PRELUDE_HMAX },
     { KOP_ZIP_LOW, NULL, 0, PRELUDE_ZIP_LOW }, { KOP_ZIP_HIGH, NULL, 0, PRELUDE_ZIP_HIGH },
+    { KOP_TAKE, NULL, 0, PRELUDE_TAKE },
 };
 
 static const Form *form_of(KOp op) {

@@ -195,6 +195,25 @@ static LLVMValueRef across(Llvm *l, LLVMValueRef x, bool sum, const char *name) 
     return LLVMBuildExtractElement(l->builder, x, emit_llvm_i64(l, 0), name);
 }
 
+/* Lane by lane, for LLVM to see what it is where the numbers are constants. */
+static LLVMValueRef take_lanes(Llvm *l, LLVMValueRef x, LLVMValueRef y, const char *name) {
+    LLVMValueRef r = LLVMGetPoison(LLVMTypeOf(x));
+    for (int i = 0; i < l->target->width; i++) {
+        LLVMValueRef from = LLVMBuildExtractElement(l->builder, y, emit_llvm_i64(l, i), "");
+        LLVMValueRef lane = LLVMBuildExtractElement(l->builder, x, from, "");
+        r = LLVMBuildInsertElement(l->builder, r, lane, emit_llvm_i64(l, i), i + 1 < l->target->width ? "" : name);
+    }
+    return r;
+}
+
+static LLVMValueRef take(Llvm *l, LLVMValueRef x, LLVMValueRef y, const char *name) {
+    static const char *const names[] = { "llvm.x86.avx.vpermilvar.ps", "llvm.x86.avx2.permps", "llvm.x86.avx512.permvar.sf.512" };
+    LLVMValueRef args[] = { x, y };
+    if (l->processor != PROCESSOR_X86 || !l->target->fma)
+        return take_lanes(l, x, y, name);
+    return emit_llvm_intrinsic(l, names[l->target->width / 8], NULL, 0, args, 2, name);
+}
+
 /* ---- the table ---- */
 
 typedef enum { BINARY, FLOATS_COMPARED, INTEGERS_COMPARED } Family;
@@ -253,6 +272,7 @@ LLVMValueRef emit_llvm_operation(LlvmKernel *e, const Stm *s, const char *name) 
     case KOP_SPLAT: return emit_llvm_splat(l, x, name);
     case KOP_ZIP_LOW: return zip(l, x, y, false, name);
     case KOP_ZIP_HIGH: return zip(l, x, y, true, name);
+    case KOP_TAKE: return take(l, x, y, name);
     case KOP_HSUM: return across(l, x, true, name);
     case KOP_HMAX: return across(l, x, false, name);
     default: assert(!"an operation without a form in LLVM"); return NULL;

@@ -22,10 +22,25 @@ Index conv_block(const ConvNest *c, int slot) {
     return index_plus(index_scale(c->panel, c->p->slots), slot);
 }
 
-Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel) {
-    if (p->block_step && p->block_panels > 1)
-        panel = index_var(kb_index(k, "group", INDEX_DIV, panel, index_const(p->block_panels)));
-    return index_plus(index_scale(panel, p->block_step), p->block_base);
+InputRange conv_inputs(Kernel *k, const ConvPlan *p, Index panel) {
+    InputRange r = panel_inputs(k, &p->inputs, panel);
+    if (!p->inputs.uneven)
+        r.count = index_const(p->blocks);      /* a plain operand's channels are the lanes of one */
+    return r;
+}
+
+bool conv_is_narrow(int width, int64_t group_in, int64_t group_out, int64_t groups) {
+    return groups > 1 && group_in == group_out && group_in <= MAX_NARROW && group_in < width && width % group_in == 0;
+}
+
+Reg *conv_narrow_lanes(Kernel *k, int64_t narrow) {
+    Reg *take = NEW_ARRAY(k->arena, Reg, narrow > 0 ? narrow : 1);
+    if (narrow <= 1)
+        return take;
+    Reg first = kb_op(k, KOP_IAND, kb_iota(k), kb_int(k, (int32_t)-narrow, true), NO_REG);
+    for (int i = 0; i < narrow; i++)
+        take[i] = kb_op(k, KOP_IADD, first, kb_int(k, i, true), NO_REG);
+    return take;
 }
 
 Reg conv_sum(ConvNest *c, int slot, int pixel) {
@@ -45,10 +60,27 @@ void conv_zero(ConvNest *c, int pixels) {
 
 typedef struct { int pixels; unsigned valid; int64_t pixel_step; } Tile;
 
+void conv_narrow(ConvNest *c, int pixels, unsigned valid, int64_t pixel_step, Index x, Index w) {
+    Kernel *k = c->k;
+    int g = (int)c->p->narrow;
+    Reg weight[MAX_NARROW];
+    int x0 = kb_index(k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(k, "wi", INDEX_AFFINE, w, zero());
+    for (int u = 0; u < g; u++)
+        weight[u] = kb_load(k, ACCESS_VECTOR, c->w, index_plus(index_var(w0), (int64_t)u * c->p->width));
+    for (int i = 0; i < pixels; i++) {
+        if (!(valid >> i & 1))
+            continue;
+        Reg data = kb_load(k, ACCESS_VECTOR, c->x, index_plus(index_var(x0), i * pixel_step));
+        for (int u = 0; u < g; u++) {
+            Reg taken = g > 1 ? kb_op(k, KOP_TAKE, data, c->take[u], NO_REG) : data;
+            kb_set(k, conv_sum(c, 0, i), KOP_FMA, taken, weight[u], conv_sum(c, 0, i));
+        }
+    }
+}
+
 /* `count` lanes of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
 static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
     const ConvPlan *p = c->p;
-    Access access = p->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT;
     int x0 = kb_index(c->k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(c->k, "wi", INDEX_AFFINE, w, zero());
     for (int u = 0; u < count; u++) {
         Reg weight[8];
@@ -57,7 +89,7 @@ static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
         for (int i = 0; i < t->pixels; i++) {
             if (!(t->valid >> i & 1))
                 continue;
-            Reg data = kb_load(c->k, access, c->x, index_plus(index_var(x0), u * p->x_lane + i * t->pixel_step));
+            Reg data = kb_load(c->k, ACCESS_SPLAT, c->x, index_plus(index_var(x0), u * p->x_lane + i * t->pixel_step));
             for (int v = 0; v < p->slots; v++)
                 kb_set(c->k, conv_sum(c, v, i), p->int8 ? KOP_DOT4 : KOP_FMA, data, weight[v], conv_sum(c, v, i));
         }
@@ -66,6 +98,10 @@ static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
 
 static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) {
     const ConvPlan *p = c->p;
+    if (p->narrow) {
+        conv_narrow(c, t->pixels, t->valid, t->pixel_step, x, w);
+        return;
+    }
     if (p->lanes == unroll) {
         sum_lanes(c, t, x, w, unroll);
         return;
@@ -125,7 +161,7 @@ static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
     int64_t taps = conv_taps(p, s->combination), w_lanes = p->lanes * p->slots * p->width;
     int opened = 0;
     if (p->blocks > 1 && !p->by_block) {
-        Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+        Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, taps * w_lanes));
         opened++;
@@ -293,7 +329,7 @@ static Index tile_data(const Walk *s, Index first) {
     const ConvNest *c = s->c;
     const ConvPlan *p = c->p;
     Index x = index_scale(c->image, p->x_image);
-    x = index_add(x, index_scale(c->first, p->x_unit));
+    x = index_add(x, index_scale(c->inputs.first, p->x_unit));
     if (p->by_block)
         x = index_add(x, index_scale(s->block, p->x_unit));
     for (int i = 0; i < p->dims; i++) {
@@ -416,9 +452,9 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
         conv_zero(c, pixels);
     Tile t = { pixels, (1u << pixels) - 1, p->x_image };
     Index x = index_scale(first, p->x_image), w = index_scale(c->panel, p->panel_floats);
-    x = index_add(x, index_scale(c->first, p->x_unit));
+    x = index_add(x, index_scale(c->inputs.first, p->x_unit));
     if (p->blocks > 1) {
-        Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+        Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, p->lanes * p->slots * p->width));
     }
@@ -497,7 +533,7 @@ static void images_by_block(ConvNest *c, Index end) {
     kb_store(k, ACCESS_VECTOR, c->stage, i, kb_const(k, 0, true));
     kb_end(k);
     if (p->blocks > 1)
-        s.block = index_var(kb_loop(k, "block", zero(), index_const(p->blocks), 1));
+        s.block = index_var(kb_loop(k, "block", zero(), c->inputs.count, 1));
     if (p->packs)
         pack_block(k, p, c->plain_w, c->w, c->panel, s.block);
     c->image = open_images(c, end);
@@ -545,7 +581,8 @@ static void build(ConvNest *c, const Group *g) {
         if (p->parts == 1)
             part = zero();
     }
-    c->first = conv_first_unit(k, p, c->panel);
+    c->inputs = conv_inputs(k, p, c->panel);
+    c->take = conv_narrow_lanes(k, p->narrow);
     body_start(c->body);
     if (p->int8)
         conv_int8_begin(c);

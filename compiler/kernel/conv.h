@@ -18,7 +18,7 @@
 
 #include "kernel/lower.h"
 
-enum { MAX_TILE_PIXELS = 14, MAX_PHASES = 4, MAX_TILES = 32 };
+enum { MAX_TILE_PIXELS = 14, MAX_PHASES = 4, MAX_TILES = 32, MAX_NARROW = 8 };
 
 typedef struct { int64_t count, so, r, si, off, doff, k0, dk, taps; } TapPhase;
 typedef struct { int64_t in, out; int phases; TapPhase phase[MAX_PHASES]; } TapDim;
@@ -26,6 +26,19 @@ typedef struct { int64_t in, out; int phases; TapPhase phase[MAX_PHASES]; } TapD
 /* `repeat` tiles of `pixels` results beside each other from result `first` of a phase on. */
 typedef struct { int64_t first, pixels, repeat; bool border; } ColumnTile;
 typedef struct { ColumnTile tile[MAX_TILES]; int count; } ColumnTiles;
+
+/* conv_inputs.c: the units of `unit` input channels that each panel of `channels` output channels reads: those that its groups
+ * touch. Their number is the same for all panels and the first ones lie at equal steps, or both are found at run time. */
+typedef struct {
+    int64_t channels, out_channels, in_channels, group_out, group_in, unit;
+    int64_t most;              /* units of a panel at most */
+    double mean;               /* on average */
+    bool uneven;               /* found at run time */
+    int64_t base, step, together;  /* else the first is base + panel / together * step */
+} PanelInputs;
+typedef struct { Index first, count; } InputRange;
+void panel_inputs_plan(PanelInputs *s, bool equal);            /* from the first line; equal: else all panels read all units */
+InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel);  /* emits what it takes to know them */
 
 typedef enum {
     CONV_TILED,                /* tiles along the last dimension */
@@ -37,7 +50,8 @@ typedef struct {
     ConvForm form;
     bool backward;             /* CONV_INPUT */
     bool int8;                 /* CONV_INT8: x is counted in words of 4 bytes, 4 channels of a pixel; lanes are words */
-    bool depthwise;            /* one input channel per output channel: lanes side by side */
+    int64_t narrow;            /* channels of a group, in and out, where whole groups fill a vector: lane l of a result takes the
+                                  lanes of its group one after the other (depthwise: its own); 0: every lane takes all */
     const char *why;           /* of the form, for readers */
     Node *x, *w, *y;
     const Window *window;
@@ -53,8 +67,8 @@ typedef struct {
     int64_t x_image, x_unit, x_lane, x_pixel;  /* x_unit: from one input block's lanes to the next */
     int64_t x_dim[MAX_SPATIAL];
     int64_t lanes;             /* input channels of one block */
-    int64_t blocks;            /* input blocks that a panel reads */
-    int64_t block_base, block_step, block_panels;  /* its first: block_base + panel / block_panels * block_step */
+    PanelInputs inputs;        /* blocks, or channels of a plain operand */
+    int64_t blocks;            /* input blocks that a panel reads at most */
     /* tiles and tasks */
     int width, slots;          /* W; V */
     int pixels;                /* P */
@@ -88,16 +102,23 @@ typedef struct {
     int plain_w;               /* the weights as they are, where the task packs them */
     Index image, panel;
     Index image_begin;         /* of the task's unit */
-    Index first;               /* input unit that the panel begins with */
+    InputRange inputs;         /* what the panel reads: first unit, blocks */
     Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
     int start, scale;          /* int8: buffers of conv_int8.c */
     Reg *scales;               /* int8: per slot */
+    Reg *take;                 /* narrow: per lane of a group, the lane that each lane takes */
 } ConvNest;
 Reg conv_sum(ConvNest *c, int slot, int pixel);                /* the register of a sum */
+/* Which lanes the lanes of groups of `narrow` channels take, [narrow]; emitted at the start of a task. */
+Reg *conv_narrow_lanes(Kernel *k, int64_t narrow);
+/* Whether groups of so many channels are narrow. */
+bool conv_is_narrow(int width, int64_t group_in, int64_t group_out, int64_t groups);
 void conv_points(ConvNest *c, Index row_begin, Index row_end);
 void conv_zero(ConvNest *c, int pixels);
+/* One tap of narrow groups: weights at w, the vector of pixel i at x + i * pixel_step; pixels whose bit of `valid` is set. */
+void conv_narrow(ConvNest *c, int pixels, unsigned valid, int64_t pixel_step, Index x, Index w);
 Index conv_block(const ConvNest *c, int slot);                 /* channel block of a slot */
-Index conv_first_unit(Kernel *k, const ConvPlan *p, Index panel);  /* emits what it takes to know `first` */
+InputRange conv_inputs(Kernel *k, const ConvPlan *p, Index panel);
 
 /* The nest of c->k over the operands' buffers, which it has, and the group's; its call, x its first argument; the group's. */
 void conv_nest(Lower *l, const Group *g, ConvNest *c);

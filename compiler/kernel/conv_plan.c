@@ -82,53 +82,19 @@ static void plan_strides(ConvPlan *p) {
     }
 }
 
-/* The input units (blocks; channels of a plain operand) that a panel of `slots` blocks reads: first and one past last. */
-static void panel_units(const ConvPlan *p, int slots, int64_t panel, int64_t *first, int64_t *end) {
-    int64_t unit = is_blocked(p->x) ? p->width : 1;
-    int64_t lo = panel * slots * p->width, hi = min64(lo + (int64_t)slots * p->width, p->out_channels) - 1;
-    int64_t in_lo = lo / p->group_out * p->group_in, in_hi = (hi / p->group_out + 1) * p->group_in;
-    *first = in_lo / unit;
-    *end = ceil_div(in_hi, unit);
-}
-
-/* Whether panels read equal numbers of units and their first ones lie at equal steps, `together` panels at a time. */
-static bool even_units(ConvPlan *p, int slots, int64_t panels, int64_t together) {
-    int64_t first, end, at, at_end;
-    panel_units(p, slots, 0, &first, &end);
-    p->block_base = first;
-    p->block_step = 0;
-    p->block_panels = together;
-    for (int64_t i = 0; i < panels; i++) {
-        panel_units(p, slots, i, &at, &at_end);
-        if (i == together)
-            p->block_step = at - first;
-        if (at != first + i / together * p->block_step || at_end - at != end - first)
-            return false;
-    }
-    p->blocks = end - first;
-    return true;
-}
-
-/* Sets lanes, blocks, block_base, block_step, block_panels for panels of `slots` blocks. Where the units that
- * panels need follow no simple rule, every panel reads all. */
+/* Sets lanes, blocks and which they are for panels of `slots` blocks. */
 static void plan_inputs(ConvPlan *p, int slots) {
-    int64_t channels = (int64_t)slots * p->width, panels = ceil_div(ceil_div(p->out_channels, p->width), slots);
-    int64_t together = p->group_out % channels == 0 ? p->group_out / channels : 1;
     bool plain = !is_blocked(p->x);
-    if (!even_units(p, slots, panels, 1) && !even_units(p, slots, panels, together)) {
-        p->block_base = p->block_step = 0;
-        p->blocks = plain ? p->in_channels : ceil_div(p->in_channels, p->width);
-    }
-    p->lanes = plain ? p->blocks : min64(p->in_channels, p->width);
+    p->inputs = (PanelInputs){ .channels = (int64_t)slots * p->width, .out_channels = p->out_channels, .in_channels = p->in_channels,
+                               .group_out = p->group_out, .group_in = p->group_in, .unit = plain ? 1 : p->width };
+    if (p->narrow)
+        p->inputs = (PanelInputs){ .unit = p->width, .most = 1, .mean = 1, .step = slots, .together = 1 };
+    else
+        panel_inputs_plan(&p->inputs, plain);
+    p->blocks = plain ? 1 : p->inputs.most;
+    p->lanes = p->narrow ? p->narrow : plain ? p->inputs.most : min64(p->in_channels, p->width);
     if (p->int8)
         p->lanes = ceil_div(p->lanes, 4);
-    if (plain)
-        p->blocks = 1;
-    if (p->depthwise) {
-        p->blocks = p->lanes = p->block_panels = 1;
-        p->block_base = 0;
-        p->block_step = slots;
-    }
 }
 
 /* ---- tiles ---- */
@@ -176,13 +142,14 @@ double conv_tile_cost(int slots, int64_t max_pixels, int64_t count) {
 
 /* Time of one tap over a row, per channel block. */
 static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t count) {
-    return conv_tile_cost(slots, max_pixels, count) * (double)(p->blocks * p->lanes) / slots;
+    double blocks = p->blocks > 1 ? p->inputs.mean : 1;
+    return conv_tile_cost(slots, max_pixels, count) * blocks * (double)p->lanes / slots;
 }
 
 /* V divides the number of channel blocks. */
 static void choose_tile(ConvPlan *p, const Target *t, int64_t count) {
     int64_t blocks = ceil_div(p->out_channels, p->width);
-    int limit = p->depthwise ? 1 : 8, best = 1;
+    int limit = p->narrow ? 1 : 8, best = 1;
     double best_cost = 0;
     for (int slots = 1; slots <= limit; slots++) {
         if (blocks % slots || conv_tile_pixels(t, slots) < 1)
@@ -196,6 +163,8 @@ static void choose_tile(ConvPlan *p, const Target *t, int64_t count) {
     }
     p->slots = best;
     p->pixels = conv_tile_pixels(t, best);
+    if (p->narrow > 1)                         /* beside the sums: weights, and which lanes are taken, of a whole group */
+        p->pixels = (int)min64(p->pixels, max64(t->registers - 2 * p->narrow - 2, 4));
     plan_inputs(p, best);
 }
 
@@ -388,13 +357,13 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     p.out_channels = out;
     p.group_in = in / p.window->groups;
     p.group_out = out / p.window->groups;
-    p.depthwise = p.group_in == 1 && p.group_out == 1 && in > 1 && is_blocked(p.x);
+    p.narrow = is_blocked(p.x) && conv_is_narrow(p.width, p.group_in, p.group_out, p.window->groups) ? p.group_in : 0;
     p.plain = out == 1 && p.window->spatial > 0;
     bool fits = plan_dims(&p);
     plan_strides(&p);
     choose_form(&p, l->target, g, fits);
-    p.unroll = divisor(p.lanes, 4);
-    p.border_unroll = divisor(p.lanes, 2);
+    p.unroll = p.narrow ? (int)p.narrow : divisor(p.lanes, 4);
+    p.border_unroll = p.narrow ? (int)p.narrow : divisor(p.lanes, 2);
     if (p.form == CONV_TILED && statements(&p) > MAX_STATEMENTS)
         become_points(&p, "the borders of this window take too many tiles");
     p.panels = ceil_div(p.out_channels, p.width) / p.slots;
@@ -433,7 +402,7 @@ double conv_plan_cost(const ConvPlan *p) {
 
 void conv_plan_print(Writer *out, const ConvPlan *p) {
     static const char *const form[] = { "tiled", "images", "points" };
-    writer_printf(out, "%s%s %lld->%lld: %s (%s), tile %d x %d pixels", p->depthwise ? "depthwise " : "",
+    writer_printf(out, "%s%s %lld->%lld: %s (%s), tile %d x %d pixels", p->narrow == 1 ? "depthwise " : p->narrow ? "narrow groups " : "",
                   op_info[p->y->op].text, (long long)p->in_channels, (long long)p->out_channels,
                   form[p->form], p->why, p->slots * p->width, p->pixels);
     if (p->merged > 1)

@@ -42,9 +42,9 @@ static void sum_point(ConvNest *c, const Index *at) {
     int64_t step = (int64_t)p->slots * p->width, taps = conv_taps(p, 0);
     Index tap[MAX_SPATIAL];
     int opened = 1;
-    Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+    Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
     Index x = open_taps(c, at, tap, &opened);
-    x = index_add(x, index_add(index_scale(c->image, p->x_image), index_scale(index_add(c->first, block), p->x_unit)));
+    x = index_add(x, index_add(index_scale(c->image, p->x_image), index_scale(index_add(c->inputs.first, block), p->x_unit)));
     Index w = index_scale(block, taps);
     for (int i = 0, inner = (int)taps; i < p->dims; i++) {
         inner /= (int)p->window->kernel[i];
@@ -53,8 +53,14 @@ static void sum_point(ConvNest *c, const Index *at) {
     w = index_add(index_scale(w, p->lanes * step), index_scale(c->panel, p->panel_floats));
     x = index_var(kb_index(c->k, "xi", INDEX_AFFINE, x, zero()));
     w = index_var(kb_index(c->k, "wi", INDEX_AFFINE, w, zero()));
+    if (p->narrow) {
+        conv_narrow(c, 1, 1, 0, x, w);
+        while (opened--)
+            kb_end(c->k);
+        return;
+    }
     Index lane = index_var(kb_loop(c->k, "lane", zero(), index_const(p->lanes), 1));
-    Reg data = kb_load(c->k, p->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT, c->x, index_add(x, index_scale(lane, p->x_lane)));
+    Reg data = kb_load(c->k, ACCESS_SPLAT, c->x, index_add(x, index_scale(lane, p->x_lane)));
     for (int v = 0; v < p->slots; v++) {
         Reg weight = kb_load(c->k, ACCESS_VECTOR, c->w, index_plus(index_add(w, index_scale(lane, step)), (int64_t)v * p->width));
         Reg acc = c->acc[v * MAX_TILE_PIXELS];

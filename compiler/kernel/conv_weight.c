@@ -20,19 +20,23 @@ typedef struct {
     Node *x, *dy, *dw;
     const Window *win;
     int width, slots, lanes;               /* V; P input channels per register tile */
-    bool depthwise, x_blocked, dy_blocked;
+    bool x_blocked, dy_blocked;
+    int64_t narrow;                        /* as in ConvPlan */
     int64_t x_pixel, x_lane;               /* steps in x from one pixel, from one channel of a unit to the next */
     int dims;
     int64_t in[MAX_SPATIAL], out[MAX_SPATIAL];
     int64_t x_pixels, dy_pixels, taps;
     int64_t images, in_channels, out_channels, group_in, group_out;
     int64_t unit_lanes;                    /* input channels of a unit */
-    int64_t units, unit_base, unit_step, unit_panels;  /* of a panel: count; the first is base + panel / panels * step */
+    int64_t sum_lanes;                     /* of them that every lane of dy meets */
+    PanelInputs inputs;                    /* units that a panel needs */
+    int64_t units;                         /* of a panel at most */
     int64_t panels;
     int64_t strip_images, strip_rows;
     bool chunked;                          /* a chunk's sums are kept apart from the total */
     int xb, dyb, dwb, total, chunk;        /* buffers */
     Reg acc[MAX_SLOTS][MAX_LANES];
+    Reg *take;                             /* narrow: which lanes the lanes take */
     Index panel, unit;
 } Weight;
 
@@ -41,37 +45,14 @@ static Index zero(void) { return index_const(0); }
 
 /* ---- plan ---- */
 
-/* The units that a panel of `slots` blocks needs: first, and one past the last. */
-static void panel_units(const Weight *s, int slots, int64_t panel, int64_t *first, int64_t *end) {
-    int64_t lo = panel * slots * s->width, hi = min64(lo + (int64_t)slots * s->width, s->out_channels) - 1;
-    *first = lo / s->group_out * s->group_in / s->unit_lanes;
-    *end = ceil_div((hi / s->group_out + 1) * s->group_in, s->unit_lanes);
-}
-
-/* Whether panels need equal numbers of units and their first ones lie at equal steps, `together` panels at a time. */
-static bool even_units(Weight *s, int64_t together) {
-    int64_t first, end, at, at_end;
-    panel_units(s, s->slots, 0, &first, &end);
-    s->unit_base = first;
-    s->units = end - first;
-    s->unit_step = 0;
-    s->unit_panels = together;
-    for (int64_t i = 0; i < s->panels; i++) {
-        panel_units(s, s->slots, i, &at, &at_end);
-        if (i == together)
-            s->unit_step = at - first;
-        if (at != first + i / together * s->unit_step || at_end - at != s->units)
-            return false;
-    }
-    return true;
-}
-
 static void plan_units(Weight *s) {
-    int64_t channels = (int64_t)s->slots * s->width;
-    if (even_units(s, 1) || even_units(s, s->group_out % channels ? 1 : s->group_out / channels))
-        return;
-    s->unit_base = s->unit_step = 0;
-    s->units = ceil_div(s->in_channels, s->unit_lanes);
+    s->inputs = (PanelInputs){ .channels = (int64_t)s->slots * s->width, .out_channels = s->out_channels, .in_channels = s->in_channels,
+                               .group_out = s->group_out, .group_in = s->group_in, .unit = s->unit_lanes };
+    if (s->narrow)
+        s->inputs = (PanelInputs){ .unit = s->width, .most = 1, .mean = 1, .step = s->slots, .together = 1 };
+    else
+        panel_inputs_plan(&s->inputs, false);
+    s->units = s->inputs.most;
 }
 
 static int divisor(int64_t of, int limit) {
@@ -85,14 +66,15 @@ static void plan_tile(Weight *s) {
     int registers = s->l->target->registers - (s->l->target->fma ? 1 : 2);
     int64_t blocks = ceil_div(s->out_channels, s->width);
     s->unit_lanes = s->x_blocked ? min64(s->width, s->in_channels) : divisor(s->in_channels, MAX_LANES);
-    if (s->depthwise)
+    if (s->narrow)
         s->unit_lanes = s->width;
-    s->lanes = s->depthwise ? 1 : divisor(s->unit_lanes, MAX_LANES);
+    s->sum_lanes = s->narrow ? s->narrow : s->unit_lanes;
+    s->lanes = divisor(s->sum_lanes, MAX_LANES);
     while (s->lanes > 1 && 2 * s->lanes + 2 > registers)
-        s->lanes = divisor(s->unit_lanes, s->lanes - 1);
+        s->lanes = divisor(s->sum_lanes, s->lanes - 1);
     s->slots = 1;
     bool grouped = s->win->groups > 1;         /* a panel that spans groups multiplies by zeros */
-    for (int v = 2; v <= MAX_SLOTS && !s->depthwise && !(grouped && v * s->width > s->group_out); v++)
+    for (int v = 2; v <= MAX_SLOTS && !s->narrow && !(grouped && v * s->width > s->group_out); v++)
         if (blocks % v == 0 && v * s->lanes + v <= registers && (v == 2 || v * s->lanes <= 24))
             s->slots = v;
     s->panels = blocks / s->slots;
@@ -111,7 +93,8 @@ static void plan(Weight *s) {
     s->x_blocked = value_info(s->x)->layout == LAYOUT_BLOCKED;
     assert(!s->x_blocked || s->x->channel == window_channel(s->win));
     s->dy_blocked = value_info(s->dy)->layout == LAYOUT_BLOCKED;
-    s->depthwise = s->group_in == 1 && s->group_out == 1 && s->in_channels > 1 && s->x_blocked && s->dy_blocked;
+    if (s->x_blocked && s->dy_blocked && conv_is_narrow(s->width, s->group_in, s->group_out, s->win->groups))
+        s->narrow = s->group_in;
     s->dims = s->win->spatial;
     s->x_pixels = s->dy_pixels = s->taps = 1;
     for (int i = 0; i < s->dims; i++) {
@@ -124,11 +107,8 @@ static void plan(Weight *s) {
     s->x_pixel = s->x_blocked ? s->width : s->win->channel_last ? s->in_channels : 1;
     s->x_lane = s->x_blocked || s->win->channel_last ? 1 : s->x_pixels;
     plan_tile(s);
-    if (s->depthwise) {
-        s->units = s->unit_step = s->unit_panels = 1;
-    } else {
-        plan_units(s);
-    }
+    assert(!s->narrow || s->lanes == s->narrow);
+    plan_units(s);
     s->strip_images = 1;
     while (s->strip_images < CHUNK && s->strip_images * 2 * s->dy_pixels <= STRIP_PIXELS)
         s->strip_images *= 2;
@@ -168,7 +148,7 @@ static Index sum_index(const Weight *s, Index tap, Index lane, int slot) {
 }
 
 static int64_t sum_floats(const Weight *s) {
-    return s->taps * (s->depthwise ? 1 : s->unit_lanes) * s->slots * s->width;
+    return s->taps * s->sum_lanes * s->slots * s->width;
 }
 
 /* Whole groups of W vectors, as write_dense reads them. */
@@ -208,10 +188,14 @@ static void multiply(Weight *s, Index image, Index x_pixel, Index dy_pixel, Inde
     Reg dy[MAX_SLOTS];
     for (int v = 0; v < s->slots; v++)
         dy[v] = load_dy(s, image, dy_pixel, v);
-    int at = kb_index(k, "xi", INDEX_AFFINE, x_index(s, image, x_pixel, lane), zero());
+    int at = kb_index(k, "xi", INDEX_AFFINE, x_index(s, image, x_pixel, s->narrow ? zero() : lane), zero());
+    Reg all = s->narrow ? kb_load(k, ACCESS_VECTOR, s->xb, index_var(at)) : NO_REG;
     for (int p = 0; p < s->lanes; p++) {
-        Index from = index_plus(index_var(at), p * s->x_lane);
-        Reg x = kb_load(k, s->depthwise ? ACCESS_VECTOR : ACCESS_SPLAT, s->xb, from);
+        Reg x = all;
+        if (!s->narrow)
+            x = kb_load(k, ACCESS_SPLAT, s->xb, index_plus(index_var(at), p * s->x_lane));
+        else if (s->narrow > 1)
+            x = kb_op(k, KOP_TAKE, all, s->take[p], NO_REG);
         for (int v = 0; v < s->slots; v++)
             kb_set(k, s->acc[v][p], KOP_FMA, x, dy[v], s->acc[v][p]);
     }
@@ -240,7 +224,7 @@ static void sum_strip(Weight *s, const Index *tap, Index lane, Index image, Inde
 /* All taps and lanes of the unit over one strip, added to `to`. */
 static void add_strip(Weight *s, int to, Index image, Index image_end, Index row, Index row_end) {
     Index tap[MAX_SPATIAL], number = zero(), lane = zero();
-    int64_t lanes = s->depthwise ? 1 : s->unit_lanes;
+    int64_t lanes = s->sum_lanes;
     for (int i = 0; i < s->dims; i++) {
         tap[i] = index_var(kb_loop(s->k, "tap", zero(), index_const(s->win->kernel[i]), 1));
         number = index_add(index_scale(number, s->win->kernel[i]), tap[i]);
@@ -330,16 +314,19 @@ static void write_dense(Weight *s) {
         kb_end(k);
 }
 
-/* Every channel has taps alone. */
-static void write_depthwise(Weight *s) {
+/* Lanes are output channels, each with the lanes of its group. */
+static void write_narrow(Weight *s) {
     Kernel *k = s->k;
+    int64_t step = s->narrow * s->taps;        /* from one output channel to the next */
+    Index lane = index_var(kb_loop(k, "lane", zero(), index_const(s->narrow), 1));
     Index tap = index_var(kb_loop(k, "tap", zero(), index_const(s->taps), 1));
     for (int v = 0; v < s->slots; v++) {
         Index out = index_scale(index_plus(index_scale(s->panel, s->slots), v), s->width);
-        Reg sum = kb_load(k, ACCESS_VECTOR, s->total, sum_index(s, tap, zero(), v));
-        kb_store_lanes(k, ACCESS_STRIDED, s->dwb, index_add(index_scale(out, s->taps), tap),
-                       index_plus(index_scale(out, -1), s->out_channels), s->taps, sum);
+        Reg sum = kb_load(k, ACCESS_VECTOR, s->total, sum_index(s, tap, lane, v));
+        Index to = index_add(index_add(index_scale(out, step), index_scale(lane, s->taps)), tap);
+        kb_store_lanes(k, ACCESS_STRIDED, s->dwb, to, index_plus(index_scale(out, -1), s->out_channels), step, sum);
     }
+    kb_end(k);
     kb_end(k);
 }
 
@@ -373,14 +360,14 @@ static void build(Weight *s) {
         s->panel = index_var(kb_index(k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(s->units)));
         local = index_var(kb_index(k, "local", INDEX_MOD, index_var(VAR_TASK), index_const(s->units)));
     }
-    Index group = s->panel;
-    if (s->unit_step && s->unit_panels > 1)
-        group = index_var(kb_index(k, "group", INDEX_DIV, s->panel, index_const(s->unit_panels)));
-    s->unit = index_add(index_plus(index_scale(group, s->unit_step), s->unit_base), local);
-    s->unit = index_var(kb_index(k, "unit", INDEX_AFFINE, s->unit, zero()));
+    InputRange inputs = panel_inputs(k, &s->inputs, s->panel);
+    s->unit = index_var(kb_index(k, "unit", INDEX_AFFINE, index_add(inputs.first, local), zero()));
+    if (s->inputs.uneven)
+        kb_if(k, local, inputs.count);
     for (int v = 0; v < s->slots; v++)
         for (int p = 0; p < s->lanes; p++)
             s->acc[v][p] = kb_reg(k, ELEM_F32, true);
+    s->take = conv_narrow_lanes(k, s->narrow);
     each_vector(s, s->total, -1);
     if (s->images > CHUNK) {
         chunk_of_images(s, index_var(kb_loop(k, "chunk", zero(), index_var(VAR_N), CHUNK)));
@@ -388,22 +375,24 @@ static void build(Weight *s) {
     } else {
         chunk_of_images(s, zero());
     }
-    if (s->depthwise)
-        write_depthwise(s);
+    if (s->narrow)
+        write_narrow(s);
     else if (s->win->groups == 1)
         write_dense(s);
     else
         write_groups(s);
+    if (s->inputs.uneven)
+        kb_end(k);
 }
 
 /* Cycles of one processor for the whole batch. */
 static double direct_cost(const Weight *s) {
-    double inside = 1, tasks = (double)(s->panels * s->units);
+    double inside = 1, tasks = (double)s->panels * s->inputs.mean;
     for (int i = 0; i < s->dims; i++) {
         double all = (double)(s->out[i] * s->win->kernel[i]);
         inside *= 1 - (double)(s->win->pad_lo[i] + s->win->pad_hi[i]) / all;
     }
-    double pixels = (double)(s->images * s->dy_pixels * s->taps) * inside, lanes = (double)s->unit_lanes / s->lanes;
+    double pixels = (double)(s->images * s->dy_pixels * s->taps) * inside, lanes = (double)s->sum_lanes / s->lanes;
     return pixels * tasks * lanes * conv_tile_cost(s->slots, s->lanes, s->lanes) * (1 + 1 / tasks);
 }
 
@@ -429,7 +418,7 @@ void lower_conv_weight(Lower *l, const Group *g) {
     PlannedCall *c = lower_call(l, s.k, false);
     c->tasks = s.panels * s.units;
     c->group = g;
-    c->flops = 2 * (double)s.images * (double)(s.dy_pixels * s.taps * s.unit_lanes) * s.slots * s.width;
+    c->flops = 2 * (double)s.images * (double)(s.dy_pixels * s.taps * s.sum_lanes) * s.slots * s.width;
     call_arg_value(c, s.x);
     call_arg_value(c, s.dy);
     call_arg_value(c, a);

@@ -218,6 +218,10 @@ static void do_operation(Eval *e, const Stm *s) {
     } else if (s->op == KOP_SPLAT) {
         for (int i = 0; i < MAX_LANES; i++)
             r.lane[i] = x->lane[0];
+    } else if (s->op == KOP_TAKE) {
+        r = none;
+        for (int i = 0; i < e->k->target->width; i++)
+            r.lane[i] = x->lane[y->lane[i].i & (e->k->target->width - 1)];
     } else {
         r = none;
         int lanes = e->k->regs[s->dst].vector ? e->k->target->width : 1;

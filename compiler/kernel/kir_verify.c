@@ -114,10 +114,12 @@ static void use(Verifier *v, Reg r) {
         fail(v, "register %d is read before it is set", r);
 }
 
-/* The element type of an operation's arguments; of SELECT's second and third. */
-static Elem argument_type(const Verifier *v, const Stm *s) {
+/* The element type of an operation's argument. */
+static Elem argument_type(const Verifier *v, const Stm *s, int i) {
     switch (s->op) {
-    case KOP_MOVE: case KOP_SPLAT: case KOP_SELECT: return v->k->regs[s->dst].elem;
+    case KOP_SELECT: return i == 0 ? ELEM_MASK : v->k->regs[s->dst].elem;
+    case KOP_TAKE: return i == 0 ? ELEM_F32 : ELEM_I32;
+    case KOP_MOVE: case KOP_SPLAT: return v->k->regs[s->dst].elem;
     case KOP_ILT: case KOP_IEQ: case KOP_I2F: case KOP_FLOAT:
     case KOP_IADD: case KOP_ISUB: case KOP_IMUL: case KOP_IMULHI: case KOP_IAND: case KOP_IOR: case KOP_IXOR:
     case KOP_ISHL: case KOP_ISHR: case KOP_ISAR: case KOP_DOT4: return ELEM_I32;
@@ -134,11 +136,10 @@ static void check_operation(Verifier *v, const Stm *s) {
         use(v, s->arg[i]);
         if (!v->ok)
             return;
-        Elem e = s->op == KOP_SELECT && i == 0 ? ELEM_MASK : argument_type(v, s);
-        if (!is_type(v, s->arg[i], e, vector))
+        if (!is_type(v, s->arg[i], argument_type(v, s, i), vector))
             fail(v, "argument %d of %s, register %d, has the wrong type", i, kop_info[s->op].text, s->arg[i]);
     }
-    if ((across && dst.vector) || (s->op == KOP_SPLAT && !dst.vector))
+    if ((across && dst.vector) || ((s->op == KOP_SPLAT || s->op == KOP_TAKE) && !dst.vector))
         fail(v, "result of %s has the wrong lanes", kop_info[s->op].text);
     if ((s->op == KOP_ZIP_LOW || s->op == KOP_ZIP_HIGH) && !dst.vector)
         fail(v, "%s of scalars", kop_info[s->op].text);

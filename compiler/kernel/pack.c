@@ -222,13 +222,15 @@ static void clear_panel(Pack *s) {
     kb_end(s->k);
 }
 
-/* Block and lane of an input channel among those that the task's panel reads. */
-static void input_place(Pack *s, Index in, Index *block, Index *lane) {
+/* Block and lane of an input channel, number i of its group, among those that the task's panel reads. */
+static void input_place(Pack *s, Index in, Index i, Index *block, Index *lane) {
     const ConvPlan *p = s->p;
-    Index first = conv_first_unit(s->k, p, s->panel);
     *block = *lane = zero();
-    if (p->depthwise)
+    if (p->narrow) {
+        *lane = i;
         return;
+    }
+    Index first = conv_inputs(s->k, p, s->panel).first;
     if (value_info(p->x)->layout == LAYOUT_PLAIN) {
         *lane = index_add(in, index_scale(first, -1));
         return;
@@ -249,7 +251,7 @@ static void pack_groups(Pack *s, int combination) {
     Index group = index_var(kb_index(k, "group", INDEX_DIV, out, index_const(p->group_out)));
     Index i = index_var(kb_loop(k, "i", zero(), index_const(p->group_in), 1));
     Index in = index_add(index_scale(group, p->group_in), i), block, lane, at;
-    input_place(s, in, &block, &lane);
+    input_place(s, in, i, &block, &lane);
     int opened = 2;
     Index tap = open_taps(s, combination, &at, &opened);
     Index from = index_add(index_scale(out, s->out_step), index_scale(i, s->in_step));

@@ -11,7 +11,7 @@ enum { N = 1024, OUT = 128 * N };                   /* elements of an input, of 
 
 /* ---- the kernels under test ---- */
 
-typedef struct { KOp op; const char *args; } Row;    /* f float, r float that rounds to an integer, i integer, c constant shift, m mask */
+typedef struct { KOp op; const char *args; } Row;    /* f float, r float that rounds to an integer, i integer, c constant shift, l number of a lane, m mask */
 static const Row rows[] = {
     { KOP_MOVE, "f" }, { KOP_FADD, "ff" }, { KOP_FSUB, "ff" }, { KOP_FMUL, "ff" }, { KOP_FDIV, "ff" }, { KOP_FMA, "fff" },
     { KOP_FNMA, "fff" }, { KOP_FSQRT, "f" }, { KOP_FNEG, "f" }, { KOP_FABS, "f" }, { KOP_FMIN, "ff" }, { KOP_FMAX, "ff" },
@@ -20,10 +20,12 @@ static const Row rows[] = {
     { KOP_I2F, "i" }, { KOP_BITS, "f" }, { KOP_FLOAT, "i" }, { KOP_IADD, "ii" }, { KOP_ISUB, "ii" }, { KOP_IMUL, "ii" },
     { KOP_IMULHI, "ii" }, { KOP_IAND, "ii" }, { KOP_IOR, "ii" }, { KOP_IXOR, "ii" }, { KOP_ISHL, "ic" }, { KOP_ISHR, "ic" },
     { KOP_ISAR, "ic" }, { KOP_SPLAT, "s" }, { KOP_HSUM, "f" }, { KOP_HMAX, "f" }, { KOP_DOT4, "iii" },
-    { KOP_ZIP_LOW, "ff" }, { KOP_ZIP_HIGH, "ff" },
+    { KOP_ZIP_LOW, "ff" }, { KOP_ZIP_HIGH, "ff" }, { KOP_TAKE, "fl" },
 };
 
-static bool of_vectors(KOp op) { return op == KOP_HSUM || op == KOP_HMAX || op == KOP_SPLAT || op == KOP_ZIP_LOW || op == KOP_ZIP_HIGH; }
+static bool of_vectors(KOp op) {
+    return op == KOP_HSUM || op == KOP_HMAX || op == KOP_SPLAT || op == KOP_ZIP_LOW || op == KOP_ZIP_HIGH || op == KOP_TAKE;
+}
 
 /* Argument number `number` of a row at element i; every argument reads elsewhere in its input. */
 static Reg argument(Kernel *k, char type, int number, int i, bool vector) {
@@ -33,6 +35,8 @@ static Reg argument(Kernel *k, char type, int number, int i, bool vector) {
         Reg x = kb_load(k, a, 0, at), y = kb_load(k, a, 0, index_plus(at, 5));
         return kb_op(k, KOP_FLT, x, y, NO_REG);
     }
+    if (type == 'l')
+        return kb_op(k, KOP_IAND, kb_load(k, a, 2, at), kb_int(k, k->target->width - 1, vector), NO_REG);
     if (type == 'c')
         return kb_int(k, 7, vector);
     if (type == 's')

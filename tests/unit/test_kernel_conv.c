@@ -61,6 +61,21 @@ static void test_groups(void **state) {
     each_op((Case){ .batch = 1, .n = 1, .channels = 96, .out = 96, .groups = 2, .plain = true, SQUARE(3, 3, 1, 1, 1) });
 }
 
+/* Groups of fewer channels than a vector has lanes, and groups that begin and end within blocks. */
+static void test_odd_groups(void **state) {
+    (void)state;
+    static const int64_t width[] = { 1, 2, 4, 8, 16 };
+    for (int i = 0; i < COUNT(width); i++) {
+        each_op((Case){ .batch = 2, .n = 2, .channels = 5 * width[i], .out = 5 * width[i], .groups = 5, SQUARE(6, 3, 1, 1, 1) });
+        each_op((Case){ .batch = 1, .n = 1, .channels = 8 * width[i], .out = 8 * width[i], .groups = 8, SQUARE(7, 3, 2, 1, 1) });
+        each_op((Case){ .batch = 1, .n = 1, .channels = 6 * width[i], .out = 6 * width[i], .groups = 6, SQUARE(12, 3, 5, 1, 1) });
+    }
+    each_op((Case){ .batch = 1, .n = 1, .channels = 111, .out = 111, .groups = 3, SQUARE(5, 3, 1, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 69, .out = 51, .groups = 3, SQUARE(4, 1, 1, 1, 0) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 38, .out = 74, .groups = 2, SQUARE(5, 3, 2, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 111, .out = 111, .groups = 3, .plain = true, SQUARE(3, 3, 1, 1, 1) });
+}
+
 static void test_unusual_windows(void **state) {
     (void)state;
     each_op((Case){ .batch = 2, .n = 2, .channels = 8, .out = 12, .groups = 1, SQUARE(3, 7, 1, 1, 3) });
@@ -168,7 +183,7 @@ static void test_bits_of_an_image(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_common), cmocka_unit_test(test_stem), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_common), cmocka_unit_test(test_stem), cmocka_unit_test(test_groups), cmocka_unit_test(test_odd_groups),
         cmocka_unit_test(test_unusual_windows), cmocka_unit_test(test_linear), cmocka_unit_test(test_pools),
         cmocka_unit_test(test_drawn), cmocka_unit_test(test_bits_of_an_image),
     };
