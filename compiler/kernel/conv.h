@@ -145,6 +145,7 @@ int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
 /* Emits what packs one input block of a panel, without groups, to the start of `to`, as if it were the only one. */
 void pack_block(Kernel *k, const ConvPlan *p, int from, int to, Index panel, Index block);
 bool pack_is_constant(const Node *w);      /* made of parameters and states alone: packed once in entry infer */
+bool conv_packs_each_time(const Lower *l, const Node *w);      /* not by prepare */
 
 /* Cycles of one input channel and tap for `count` results in tiles of V blocks by `pixels`: products, loads, a bound by
  * the products' latency. The pixels of a tile that the registers hold; 0: too many blocks. */
@@ -152,4 +153,5 @@ double conv_tile_cost(int slots, int64_t pixels, int64_t count);
 int conv_tile_pixels(const Target *t, int slots);
 /* Cycles of one processor for the whole batch, the group's body apart. */
 double conv_plan_cost(const ConvPlan *p);
+double conv_pack_cost(const ConvPlan *p);      /* of packing, where it is not done by prepare */
 #endif

@@ -57,15 +57,12 @@ static int choose(const Lower *l, const Group *g, const Candidate *c, int count,
     return best;
 }
 
-/* Cycles of packing directly, per step. */
-static double pack_cost(const ConvPlan *p) { return (double)(p->panels * p->panel_floats) * 1.5; }
-
 ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct) {
     if (!winograd_applies(l, g))
         return (ConvChoice){ .algorithm = CONV_DIRECT, .why = "" };
-    bool packs = !(pack_is_constant(direct->w) && l->entry == ENTRY_INFER);
+    bool packs = conv_packs_each_time(l, direct->w);
     WinogradPlan plan[2] = { winograd_plan(l, g, 2), winograd_plan(l, g, 4) };
-    Candidate all[3] = { { CONV_DIRECT, conv_plan_cost(direct) + (packs ? pack_cost(direct) : 0) } };
+    Candidate all[3] = { { CONV_DIRECT, conv_plan_cost(direct) + (packs ? conv_pack_cost(direct) : 0) } };
     for (int i = 0; i < 2; i++)
         all[1 + i] = (Candidate){ i ? CONV_WINOGRAD4 : CONV_WINOGRAD2, plan[i].cost + (packs ? plan[i].pack_cost : 0) };
     ConvChoice choice;

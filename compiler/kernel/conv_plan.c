@@ -4,7 +4,9 @@
 
 #include <assert.h>
 
-enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8 };
+enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8,
+       BYTES_PER_CYCLE = 10 };               /* of weights, from memory or to it */
+#define CYCLES_TO_PACK 0.5                     /* a float, in the cache */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -308,12 +310,18 @@ static double total_flops(const ConvPlan *p) {
     return 2 * (double)p->images * pixels * (double)p->out_channels * (double)p->group_in * taps;
 }
 
-/* Rows are parted when images and panels alone are too few for the threads; images are joined when there are many. */
-static void plan_tasks(ConvPlan *p, const Target *t, const Group *g) {
-    double flops = total_flops(p);
+/* Rows of dimension 0 in one phase. */
+static int64_t most_rows(const ConvPlan *p) {
     int64_t rows = 1;
     for (int i = 0; p->dims > 1 && i < p->dim[0].phases; i++)
         rows = max64(rows, p->dim[0].phase[i].count);
+    return rows;
+}
+
+/* Rows are parted when images and panels alone are too few for the threads; images are joined when there are many. */
+static void plan_tasks(ConvPlan *p, const Target *t, const Group *g) {
+    double flops = total_flops(p);
+    int64_t rows = most_rows(p);
     p->parts = 1;
     p->unit = 1;
     int64_t weights = p->panels * p->panel_floats * 4, image = p->x_image * 4;
@@ -333,6 +341,64 @@ static void plan_tasks(ConvPlan *p, const Target *t, const Group *g) {
     p->parts = ceil_div(rows, p->part_rows);
     p->panel_inner = weights <= t->l2 / 2;
     p->flops = flops / (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
+}
+
+/* The share of the taps of dimension i that read inside. */
+static double inside_share(const ConvPlan *p, int i) {
+    const TapDim *d = &p->dim[i];
+    double inside = 0, all = 0;
+    for (int f = 0; f < d->phases; f++)
+        for (int64_t q = 0; q < d->phase[f].count; q++)
+            for (int64_t t = 0; t < d->phase[f].taps; t++) {
+                int64_t at = q * d->phase[f].si + d->phase[f].off + t * d->phase[f].doff;
+                inside += at >= 0 && at < d->in;
+                all++;
+            }
+    return all > 0 ? inside / all : 1;
+}
+
+/* Cycles of all products. */
+static double product_cost(const ConvPlan *p) {
+    const TapDim *last = &p->dim[p->dims - 1];
+    double taps = (double)conv_taps(p, 0), rows = (double)p->images;
+    for (int i = 0; i < p->dims; i++)
+        taps *= inside_share(p, i);
+    for (int i = 0; i < p->dims - 1; i++)
+        rows *= (double)p->dim[i].phase[0].count;
+    return rows * row_cost(p, p->slots, p->pixels, last->phase[0].count) * taps * (double)(p->panels * p->slots);
+}
+
+static void set_slots(ConvPlan *p, const Target *t, int slots) {
+    p->slots = slots;
+    p->pixels = conv_tile_pixels(t, slots);
+    plan_inputs(p, slots);
+    p->panels = ceil_div(p->out_channels, p->width) / slots;
+    p->panel_floats = conv_phase_offset(p, conv_combinations(p));
+}
+
+/* Whether each task packs its own weights: where all images are one unit and there are enough panels to be the tasks, packed
+ * weights would be written once and read once, by way of memory. A smaller tile may make more panels. */
+static void plan_packing(ConvPlan *p, const Target *t) {
+    if (p->form != CONV_TILED || p->int8 || p->plain || p->window->groups > 1 || p->images > p->unit)
+        return;
+    ConvPlan q = *p;
+    int64_t blocks = ceil_div(p->out_channels, p->width), sums = p->unit;
+    while (q.slots > 1 && (q.panels < MIN_TASKS || blocks % q.slots))
+        if (blocks % --q.slots == 0)
+            q.panels = blocks / q.slots;
+    set_slots(&q, t, q.slots);
+    for (int i = 0; i < p->dims; i++)
+        sums *= p->dim[i].out;
+    int64_t scratch = (sums * q.slots * q.width + q.panel_floats / q.blocks) * 4;
+    double traffic = (double)(p->panels * p->panel_floats * 12) / BYTES_PER_CYCLE;
+    if (q.panels < MIN_TASKS / 2 || scratch > t->l2 / 2 || product_cost(&q) > product_cost(p) + traffic)
+        return;
+    *p = q;
+    p->by_block = p->packs = true;
+    p->staged = true;
+    p->parts = 1;
+    p->part_rows = most_rows(p);
+    p->flops = total_flops(p) / (double)p->panels;
 }
 
 /* A body of a few operations stands behind every tile; a longer one behind the row, once. */
@@ -370,34 +436,20 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     p.panel_floats = conv_phase_offset(&p, conv_combinations(&p));
     p.staged = p.plain || p.form == CONV_IMAGES || (p.form == CONV_TILED && is_long_body(g));
     plan_tasks(&p, l->target, g);
+    if (conv_packs_each_time(l, p.w))
+        plan_packing(&p, l->target);
     return p;
 }
 
-/* The share of the taps of dimension i that read inside. */
-static double inside_share(const ConvPlan *p, int i) {
-    const TapDim *d = &p->dim[i];
-    double inside = 0, all = 0;
-    for (int f = 0; f < d->phases; f++)
-        for (int64_t q = 0; q < d->phase[f].count; q++)
-            for (int64_t t = 0; t < d->phase[f].taps; t++) {
-                int64_t at = q * d->phase[f].si + d->phase[f].off + t * d->phase[f].doff;
-                inside += at >= 0 && at < d->in;
-                all++;
-            }
-    return all > 0 ? inside / all : 1;
+double conv_plan_cost(const ConvPlan *p) {
+    double tasks = (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
+    double weights = (double)(p->panels * p->panel_floats * 4) / BYTES_PER_CYCLE;
+    return (product_cost(p) + weights) * (1 + 1 / tasks);
 }
 
-double conv_plan_cost(const ConvPlan *p) {
-    enum { BYTES_PER_CYCLE = 10 };             /* of weights from memory, beside products */
-    const TapDim *last = &p->dim[p->dims - 1];
-    double taps = (double)conv_taps(p, 0), rows = 1, panels = (double)(p->panels * p->slots);
-    for (int i = 0; i < p->dims; i++)
-        taps *= inside_share(p, i);
-    for (int i = 0; i < p->dims - 1; i++)
-        rows *= (double)p->dim[i].phase[0].count;
-    double row = row_cost(p, p->slots, p->pixels, last->phase[0].count) * taps * panels;
-    double tasks = (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
-    return ((double)p->images * rows * row + (double)(p->panels * p->panel_floats * 4) / BYTES_PER_CYCLE) * (1 + 1 / tasks);
+double conv_pack_cost(const ConvPlan *p) {
+    double floats = (double)(p->panels * p->panel_floats);
+    return floats * CYCLES_TO_PACK + (p->packs ? 0 : floats * 8 / BYTES_PER_CYCLE);
 }
 
 void conv_plan_print(Writer *out, const ConvPlan *p) {
@@ -407,7 +459,8 @@ void conv_plan_print(Writer *out, const ConvPlan *p) {
                   form[p->form], p->why, p->slots * p->width, p->pixels);
     if (p->merged > 1)
         writer_printf(out, ", %lld rows joined", (long long)p->merged);
-    writer_printf(out, ", %lld input blocks of %lld%s, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s",
+    writer_printf(out, ", %lld input blocks of %lld%s, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s%s",
                   (long long)p->blocks, (long long)p->lanes, p->int8 ? " words" : "", (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
-                  (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "");
+                  (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "",
+                  p->packs ? ", weights packed by each task" : "");
 }

@@ -34,6 +34,7 @@ typedef struct {
     int64_t panels;
     int64_t strip_images, strip_rows;
     bool chunked;                          /* a chunk's sums are kept apart from the total */
+    bool single;                           /* one strip is all: its sums are the total */
     int xb, dyb, dwb, total, chunk;        /* buffers */
     Reg acc[MAX_SLOTS][MAX_LANES];
     Reg *take;                             /* narrow: which lanes the lanes take */
@@ -113,6 +114,7 @@ static void plan(Weight *s) {
     while (s->strip_images < CHUNK && s->strip_images * 2 * s->dy_pixels <= STRIP_PIXELS)
         s->strip_images *= 2;
     s->strip_rows = s->dims ? min64(s->out[0], STRIP_PIXELS / row_pixels(s) ? STRIP_PIXELS / row_pixels(s) : 1) : 1;
+    s->single = !s->narrow && s->images <= s->strip_images && (s->dims == 0 || s->strip_rows == s->out[0]);
     s->chunked = s->images > CHUNK && !(s->strip_images == CHUNK && (s->dims == 0 || s->strip_rows == s->out[0]));
 }
 
@@ -221,7 +223,7 @@ static void sum_strip(Weight *s, const Index *tap, Index lane, Index image, Inde
         kb_end(s->k);
 }
 
-/* All taps and lanes of the unit over one strip, added to `to`. */
+/* All taps and lanes of the unit over one strip, added to `to`; a single strip's are stored. */
 static void add_strip(Weight *s, int to, Index image, Index image_end, Index row, Index row_end) {
     Index tap[MAX_SPATIAL], number = zero(), lane = zero();
     int64_t lanes = s->sum_lanes;
@@ -233,8 +235,13 @@ static void add_strip(Weight *s, int to, Index image, Index image_end, Index row
         lane = index_var(kb_loop(s->k, "lane", zero(), index_const(lanes), s->lanes));
     sum_strip(s, tap, lane, image, image_end, row, row_end);
     for (int p = 0; p < s->lanes; p++)
-        for (int v = 0; v < s->slots; v++)
-            kb_add_to(s->k, ACCESS_VECTOR, to, sum_index(s, number, index_plus(lane, p), v), zero(), s->acc[v][p]);
+        for (int v = 0; v < s->slots; v++) {
+            Index at = sum_index(s, number, index_plus(lane, p), v);
+            if (s->single)
+                kb_store(s->k, ACCESS_VECTOR, to, at, s->acc[v][p]);
+            else
+                kb_add_to(s->k, ACCESS_VECTOR, to, at, zero(), s->acc[v][p]);
+        }
     for (int i = 0; i < s->dims + (lanes > s->lanes); i++)
         kb_end(s->k);
 }
@@ -368,7 +375,8 @@ static void build(Weight *s) {
         for (int p = 0; p < s->lanes; p++)
             s->acc[v][p] = kb_reg(k, ELEM_F32, true);
     s->take = conv_narrow_lanes(k, s->narrow);
-    each_vector(s, s->total, -1);
+    if (!s->single)
+        each_vector(s, s->total, -1);
     if (s->images > CHUNK) {
         chunk_of_images(s, index_var(kb_loop(k, "chunk", zero(), index_var(VAR_N), CHUNK)));
         kb_end(k);

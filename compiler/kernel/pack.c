@@ -22,6 +22,8 @@ bool pack_is_constant(const Node *w) {
     return w->op == OP_TENSOR || (value_info(w)->group && value_info(w)->group->prepare);
 }
 
+bool conv_packs_each_time(const Lower *l, const Node *w) { return l->entry != ENTRY_INFER || !pack_is_constant(w); }
+
 /* Opens loops over the taps of a combination; *at: offset in the kernel; returns the number of the tap. */
 static Index open_taps(Pack *s, int combination, Index *at, int *opened) {
     const ConvPlan *p = s->p;
@@ -110,6 +112,22 @@ static void load_columns(Pack *s, Index out, Index in, int64_t first, int64_t co
     transpose(s->k, rows, (int)count, columns);
 }
 
+/* Asks for a piece of the next block's weights that is as large as what `lanes` input channels and W output channels take:
+ * runs of the weights, one per lane of a block, that lie a row apart. */
+static void prefetch_next(Pack *s, Index block, Index lane, Index out, int64_t lanes) {
+    enum { LINE = 16, LEVEL = 2 };
+    const ConvPlan *p = s->p;
+    bool rows = s->out_step > s->in_step;
+    int64_t run = (rows ? p->lanes : p->width) * s->window;
+    Index next = index_plus(index_scale(block, p->lanes), p->lanes);
+    for (int64_t i = 0; i < lanes; i++) {
+        Index at = index_add(index_scale(out, s->out_step), index_scale(next, s->in_step));
+        at = index_add(at, index_scale(index_plus(lane, i), rows ? s->out_step : s->in_step));
+        for (int64_t line = 0; line < run + LINE - 1; line += LINE)
+            kb_prefetch(s->k, s->from, index_plus(at, line), LEVEL);
+    }
+}
+
 /* The weights of `lanes` input channels and W output channels: what lies side by side in the weights, a window or several, are
  * rows that are transposed. */
 static void pack_windows(Pack *s, const TapPlace *places, Index block, Index lane, Index slot, Index out, int64_t lanes) {
@@ -173,6 +191,8 @@ static void pack_rows(Pack *s, Index block) {
     if (!rows)
         slot = open_slots(s, &opened);
     Index out = index_scale(index_add(index_scale(s->panel, p->slots), slot), p->width);
+    if (s->blocks < p->blocks && p->lanes == p->width)
+        prefetch_next(s, block, lane, out, lanes);
     if (s->out_step == 1)
         pack_vector(s, block, lane, slot, out);
     else

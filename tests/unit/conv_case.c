@@ -48,7 +48,11 @@ static Node *weights(Graph *g, const Case *c) {
     for (int i = 0; i < c->spatial; i++)
         dim[2 + i] = c->kernel[i];
     TensorDecl *t = program_add_tensor(g->program, "w", shape_of(false, 2 + c->spatial, dim), -1, false);
-    return graph_tensor(g, t, NULL);
+    Node *w = graph_tensor(g, t, NULL);
+    if (!c->computed)
+        return w;
+    ExprPool *e = g->program->exprs;
+    return graph_map(g, expr_make(e, EXPR_MUL, expr_input(e, 0), expr_input(e, 1), NULL), (Node *[]){ w, graph_scalar(g, SCALAR_BATCH, NULL) }, 2, NULL);
 }
 
 static Node *build_op(Graph *g, const Case *c) {

@@ -10,6 +10,7 @@ typedef struct {
     int spatial;
     int64_t in[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
     bool plain;                                /* the data operand is the caller's array itself */
+    bool computed;                             /* weights are computed in every run: no call of prepare packs them */
     int body;                                  /* 0: nothing behind; 1: a long chain of operations and a sum by channel */
 } Case;
 

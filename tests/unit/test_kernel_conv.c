@@ -42,6 +42,17 @@ static void test_common(void **state) {
     each_op((Case){ .batch = 1, .n = 1, .channels = 3, .out = 100, .groups = 1, SQUARE(5, 3, 1, 1, 1) });
 }
 
+/* Small images, weights that change from run to run: each task packs its own. */
+static void test_packing(void **state) {
+    (void)state;
+    each_op((Case){ .batch = 1, .n = 1, .channels = 48, .out = 256, .groups = 1, .computed = true, SQUARE(4, 3, 1, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 150, .out = 250, .groups = 1, .computed = true, SQUARE(5, 3, 2, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 140, .out = 129, .groups = 1, .computed = true, SQUARE(6, 1, 1, 1, 0) });
+    each_op((Case){ .batch = 3, .n = 2, .channels = 130, .out = 144, .groups = 1, .computed = true, SQUARE(3, 3, 1, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 3, .out = 128, .groups = 1, .computed = true, .plain = true, SQUARE(7, 3, 1, 1, 1) });
+    each_op((Case){ .batch = 1, .n = 1, .channels = 128, .out = 16, .groups = 1, .computed = true, SQUARE(6, 9, 1, 1, 4) });
+}
+
 static void test_stem(void **state) {
     (void)state;
     each_op((Case){ .batch = 2, .n = 1, .channels = 3, .out = 64, .groups = 1, .plain = true, SQUARE(32, 7, 2, 1, 3) });
@@ -183,7 +194,8 @@ static void test_bits_of_an_image(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_common), cmocka_unit_test(test_stem), cmocka_unit_test(test_groups), cmocka_unit_test(test_odd_groups),
+        cmocka_unit_test(test_common), cmocka_unit_test(test_packing), cmocka_unit_test(test_stem), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_odd_groups),
         cmocka_unit_test(test_unusual_windows), cmocka_unit_test(test_linear), cmocka_unit_test(test_pools),
         cmocka_unit_test(test_drawn), cmocka_unit_test(test_bits_of_an_image),
     };
