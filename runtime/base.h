@@ -58,6 +58,8 @@ typedef struct { int fd; bool direct; char *path, *part; } SalunSink;
 int salun_sink_open(SalunSink *s, const char *path, SalunError *err);
 /* Whether salun_sink_open would succeed, for files that are written late; what is no regular file is not tried. */
 int salun_sink_try(const char *path, SalunError *err);
+/* Fails where the file system has no room for so many bytes now; what is behind it later may still be full. Before any writing. */
+int salun_sink_reserve(SalunSink *s, size_t bytes, SalunError *err);
 int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *err);
 int salun_sink_commit(SalunSink *s, SalunError *err);          /* frees s, on failure too */
 void salun_sink_abort(SalunSink *s);                           /* frees s; the target is as it was */

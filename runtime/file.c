@@ -128,6 +128,17 @@ static int write_failed(const SalunSink *s, SalunError *err) {
     return salun_error(err, SALUN_NO_SPACE, "%s: writing failed: %s", s->path, strerror(errno));
 }
 
+int salun_sink_reserve(SalunSink *s, size_t bytes, SalunError *err) {
+    if (s->direct || !bytes)
+        return 0;
+    int failed = fallocate(s->fd, 0, 0, (off_t)bytes) ? errno : 0;      /* others: a file system that cannot say */
+    if (failed == ENOSPC || failed == EDQUOT || failed == EFBIG || ftruncate(s->fd, 0)) {
+        errno = failed ? failed : errno;
+        return write_failed(s, err);
+    }
+    return 0;
+}
+
 int salun_sink_write(SalunSink *s, const void *data, size_t bytes, SalunError *err) {
     const char *p = data;
     while (bytes) {

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { CHUNK = 256 };
+
 /* ---- Philox4x32-10 ---- */
 
 void salun_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
@@ -32,9 +34,6 @@ uint64_t salun_hash(const char *name) {
 
 /* ---- elementary functions ---- */
 
-#define LN2_HIGH 0x1.62e42fefa38p-1          /* 43 bits of log 2, so that its small multiples are exact */
-#define LN2_LOW 0x1.ef35793c7673p-45
-
 static double scale_two(double x, int exponent) {          /* x 2^exponent for a normal result */
     uint64_t bits = (uint64_t)(1023 + exponent) << 52;
     double two;
@@ -55,7 +54,7 @@ double salun_log(double x) {
     bits = (bits & 0xfffffffffffffu) | 0x3ff0000000000000u;
     double m;
     memcpy(&m, &bits, sizeof m);
-    if (m > 0x1.6a09e667f3bcdp0) {
+    if (m > SALUN_SQRT2) {
         m *= 0.5;
         exponent++;
     }
@@ -63,7 +62,7 @@ double salun_log(double x) {
     for (int k = 21; k >= 3; k -= 2)
         sum = (sum + 1.0 / k) * z;
     /* 2 atanh(s) = f - s (f - 2 sum): the leading term is exact */
-    return exponent * LN2_HIGH + (f - (s * (f - 2 * sum) - exponent * LN2_LOW));
+    return exponent * SALUN_LN2_HIGH + (f - (s * (f - 2 * sum) - exponent * SALUN_LN2_LOW));
 }
 
 /* exp(x) = 2^k exp(r), |r| <= log(2)/2, by its Taylor polynomial of degree 14 */
@@ -75,7 +74,7 @@ double salun_exp(double x) {
     if (x < -745.2)
         return 0;
     double k = floor(x * 0x1.71547652b82fep0 + 0.5), sum = 1;
-    double r = (x - k * LN2_HIGH) - k * LN2_LOW;
+    double r = (x - k * SALUN_LN2_HIGH) - k * SALUN_LN2_LOW;
     for (int i = 14; i >= 2; i--)
         sum = 1 + sum * r / i;
     int half = (int)k / 2;
@@ -99,7 +98,7 @@ static double small_cos(double x) {
 
 double salun_cos_turn(double u) {
     int quarter = (int)(u * 4 + 0.5);
-    double x = (u - quarter * 0.25) * 0x1.921fb54442d18p2;
+    double x = (u - quarter * 0.25) * SALUN_TWO_PI;
     switch (quarter & 3) {
     case 0: return small_cos(x);
     case 1: return -small_sin(x);
@@ -122,39 +121,49 @@ static void block_of(uint64_t name, uint64_t seed, int64_t i, uint32_t attempt, 
     salun_philox(counter, key, block);
 }
 
-static double truncated(uint64_t name, uint64_t seed, int64_t i) {
+/* Element i, whose first attempt gave x. */
+static double truncated(uint64_t name, uint64_t seed, int64_t i, double x) {
     uint32_t block[4];
-    for (uint32_t attempt = 0;; attempt++) {
+    for (uint32_t attempt = 1; !(x >= -2 && x <= 2); attempt++) {
         block_of(name, seed, i, attempt, block);
-        double x = salun_normal(block);
-        if (x >= -2 && x <= 2)
-            return x;
+        x = salun_normal(block);
+    }
+    return x;
+}
+
+static void init_normal(const SalunTensor *t, uint64_t seed, float *value, int64_t begin, int64_t end) {
+    uint64_t name = salun_hash(t->name);
+    double x[CHUNK];
+    for (int64_t at = begin; at < end; at += CHUNK) {
+        int64_t count = end - at < CHUNK ? end - at : CHUNK;
+        salun_normals(name, seed, at, count, x);
+        for (int64_t i = 0; i < count; i++)
+            value[at + i] = (float)(t->init_a * (t->init == SALUN_INIT_NORMAL ? x[i] : truncated(name, seed, at + i, x[i])));
+    }
+}
+
+static void init_uniform(const SalunTensor *t, uint64_t seed, float *value, int64_t begin, int64_t end) {
+    uint64_t name = salun_hash(t->name);
+    uint32_t block[4];
+    for (int64_t i = begin; i < end; i++) {
+        block_of(name, seed, i, 0, block);
+        value[i] = (float)(t->init_a + (t->init_b - t->init_a) * salun_uniform(block[0], block[1]));
     }
 }
 
 void salun_init_part(const SalunTensor *t, uint64_t seed, float *value, int64_t begin, int64_t end) {
-    uint64_t name = salun_hash(t->name);
-    uint32_t block[4];
-    for (int64_t i = begin; i < end; i++) {
-        double x = 0;
-        switch ((SalunInit)t->init) {
-        case SALUN_INIT_ZEROS:
-            break;
-        case SALUN_INIT_CONST:
-            x = t->init_a;
-            break;
-        case SALUN_INIT_NORMAL:
-            block_of(name, seed, i, 0, block);
-            x = t->init_a * salun_normal(block);
-            break;
-        case SALUN_INIT_TRUNC_NORMAL:
-            x = t->init_a * truncated(name, seed, i);
-            break;
-        case SALUN_INIT_UNIFORM:
-            block_of(name, seed, i, 0, block);
-            x = t->init_a + (t->init_b - t->init_a) * salun_uniform(block[0], block[1]);
-            break;
-        }
-        value[i] = (float)x;
+    switch ((SalunInit)t->init) {
+    case SALUN_INIT_ZEROS:
+    case SALUN_INIT_CONST:
+        for (int64_t i = begin; i < end; i++)
+            value[i] = t->init == SALUN_INIT_CONST ? (float)t->init_a : 0;
+        break;
+    case SALUN_INIT_NORMAL:
+    case SALUN_INIT_TRUNC_NORMAL:
+        init_normal(t, seed, value, begin, end);
+        break;
+    case SALUN_INIT_UNIFORM:
+        init_uniform(t, seed, value, begin, end);
+        break;
     }
 }

@@ -18,6 +18,13 @@ static inline double salun_uniform(uint32_t high, uint32_t low) {
 }
 /* Standard normal from one block of Philox (Box-Muller). */
 double salun_normal(const uint32_t block[4]);
+/* Those of elements begin to begin + count - 1 of the tensor whose hash is `name`: the bits of salun_normal of their blocks. */
+void salun_normals(uint64_t name, uint64_t seed, int64_t begin, int64_t count, double *x);
+
+#define SALUN_LN2_HIGH 0x1.62e42fefa38p-1    /* 43 bits of log 2, so that its small multiples are exact */
+#define SALUN_LN2_LOW 0x1.ef35793c7673p-45
+#define SALUN_SQRT2 0x1.6a09e667f3bcdp0
+#define SALUN_TWO_PI 0x1.921fb54442d18p2
 
 /* Elementary functions without libm, within about 2 ulp in double. log: x positive and finite. cos_turn(u) = cos(2 pi u), u in [0, 1). */
 double salun_log(double x);

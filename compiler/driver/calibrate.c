@@ -53,9 +53,9 @@ static int read_set(Calibrator *k, const char *place) {
         code = k->err.code ? k->err.code : salun_error(&k->err, SALUN_BAD_INPUT, "%s: images of bytes need three dimensions", x->images_file);
     for (int64_t i = 0; i < k->count && !code; i++) {
         if (x->is_float) {
-            memcpy(k->images + i * port->count, (const float *)x->images + i * port->count, (size_t)port->count * sizeof(float));
+            memcpy(k->images + i * port->count, data_image(x, i), (size_t)port->count * sizeof(float));
         } else {
-            SalunPicture picture = salun_picture_planar((const uint8_t *)x->images + i * x->elements, x->dim[0], x->dim[1], x->dim[2]);
+            SalunPicture picture = salun_picture_planar(data_image(x, i), x->dim[0], x->dim[1], x->dim[2]);
             code = salun_pre_apply(pre, &picture, x->images_file, k->images + i * port->count, &k->err);
         }
     }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -44,13 +45,14 @@ static size_t padded(size_t bytes) {
     return (bytes + 7) / 8 * 8;
 }
 
+/* m NULL: no tables. */
 static Head head_of(SalunModel *m, const Identity *id, const TrainPoint *at, void *table[TABLES]) {
     Head head = { .version = VERSION, .text_bytes = id->used, .at = *at };
     memcpy(head.magic, magic, sizeof magic);
     head.bytes = sizeof head + padded(id->used) + sizeof(uint64_t);
     for (int i = 0; i < TABLES; i++) {
-        int64_t floats;
-        table[i] = salun_table(m, spaces[i], &floats);
+        int64_t floats = 0;
+        table[i] = m ? salun_table(m, spaces[i], &floats) : NULL;
         head.table_bytes[i] = (uint64_t)floats * sizeof(float);
         head.bytes += padded(head.table_bytes[i]);
     }
@@ -67,15 +69,19 @@ static int put(SalunSink *s, uint64_t *sum, const void *data, size_t bytes, Salu
     return code ? code : salun_sink_write(s, zero, padded(bytes) - bytes, err);
 }
 
-int checkpoint_write(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err) {
+/* start: without tables, but as much room must be there as with them. */
+static int write_file(const char *path, SalunModel *m, bool start, const Identity *id, const TrainPoint *at, SalunError *err) {
     void *table[TABLES];
-    Head head = head_of(m, id, at, table);
+    Head whole = head_of(m, id, at, table), head = start ? head_of(NULL, id, at, table) : whole;
     uint64_t sum = HASH_START;
     SalunSink sink;
     int code = salun_sink_open(&sink, path, err);
     if (code)
         return code;
-    code = put(&sink, &sum, &head, sizeof head, err);
+    if (start)
+        code = salun_sink_reserve(&sink, whole.bytes, err);
+    if (!code)
+        code = put(&sink, &sum, &head, sizeof head, err);
     if (!code)
         code = put(&sink, &sum, id->text, id->used, err);
     for (int i = 0; i < TABLES && !code; i++)
@@ -86,6 +92,14 @@ int checkpoint_write(const char *path, SalunModel *m, const Identity *id, const 
         return salun_sink_commit(&sink, err);
     salun_sink_abort(&sink);
     return code;
+}
+
+int checkpoint_write(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err) {
+    return write_file(path, m, false, id, at, err);
+}
+
+int checkpoint_write_start(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err) {
+    return write_file(path, m, true, id, at, err);
 }
 
 /* The value of a line of an identity; its length, or -1 where the name is missing. */
@@ -150,6 +164,24 @@ static int check(const char *path, const SalunMap *map, Head *head, SalunError *
     return SALUN_OK;
 }
 
+static bool is_start(const Head *head) {
+    static const uint64_t none[TABLES];
+    return head->at.step == 0 && !memcmp(head->table_bytes, none, sizeof none);
+}
+
+/* The state that the seed in the text gives. */
+static int restore_start(const char *path, SalunModel *m, const char *text, size_t bytes, SalunError *err) {
+    const char *seed;
+    int64_t floats;
+    if (find_value(text, bytes, "--seed", strlen("--seed"), &seed) < 0)
+        return salun_error(err, SALUN_BAD_INPUT, "%s: the checkpoint is damaged: it names no seed", path);
+    salun_init(m, strtoull(seed, NULL, 10));
+    float *slots = salun_table(m, SALUN_SLOTS, &floats);
+    if (floats)
+        memset(slots, 0, (size_t)floats * sizeof *slots);
+    return SALUN_OK;
+}
+
 static int restore(const char *path, const SalunMap *map, SalunModel *m, const Identity *id, TrainPoint *at, SalunError *err) {
     Head head;
     int code = check(path, map, &head, err);
@@ -158,6 +190,12 @@ static int restore(const char *path, const SalunMap *map, SalunModel *m, const I
     const unsigned char *p = map->data + sizeof head;
     if ((code = compare_identity(path, (const char *)p, head.text_bytes, id, err)))
         return code;
+    if (is_start(&head)) {
+        code = restore_start(path, m, (const char *)p, head.text_bytes, err);
+        if (!code)
+            *at = head.at;
+        return code;
+    }
     void *table[TABLES];
     Head own = head_of(m, id, &head.at, table);
     if (memcmp(own.table_bytes, head.table_bytes, sizeof own.table_bytes) != 0)

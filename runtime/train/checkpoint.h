@@ -2,7 +2,8 @@
  *
  * File, little-endian: "SALUNCKP", version, size of the file, bytes of the identity text, bytes of the tables PARAMS,
  * STATES, RAW and SLOTS, the TrainPoint, the text filled up to 8 bytes, the four tables, a checksum of all before it.
- * Constrained parameters are held raw and constrained, both to the bit. */
+ * Constrained parameters are held raw and constrained, both to the bit. The start of a training holds no tables: they are the initial
+ * values of the identity's --seed. */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
@@ -28,6 +29,8 @@ void identity_add(Identity *id, const char *name, const char *format, ...) __att
 
 /* The old file stays until the new one is complete. SALUN_NO_SPACE when writing fails, SALUN_BAD_INPUT when the file cannot be created. */
 int checkpoint_write(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err);
+/* The same for a model as salun_init and the identity's --seed made it, without its tables; fails where there is no room for them. */
+int checkpoint_write_start(const char *path, SalunModel *m, const Identity *id, const TrainPoint *at, SalunError *err);
 /* Where the checkpoint at path says that training stands; false: there is none that this program could read. Its content is not
  * checked. */
 bool checkpoint_peek(const char *path, TrainPoint *at);

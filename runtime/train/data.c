@@ -34,6 +34,12 @@ bool data_exists(const char *dir, const char *name) {
     return length < (int)sizeof path && stat(path, &st) == 0;
 }
 
+void data_set_images(Images *x, const void *images) {
+    x->file[0] = images;
+    x->per_file = x->count;
+    x->stride = x->elements * (int64_t)(x->is_float ? sizeof(float) : 1);
+}
+
 int data_check_labels(const int32_t *labels, int64_t count, int64_t classes, const char *file, SalunError *err) {
     for (int64_t i = 0; i < count; i++)
         if (labels[i] < 0 || labels[i] >= classes)
@@ -58,7 +64,12 @@ static uint64_t content_hash(const Images *x) {
     h = hash_word(h, (uint64_t)x->count);
     for (int i = 0; i < x->rank; i++)
         h = hash_word(h, (uint64_t)x->dim[i]);
-    h = hash_bytes(h, x->images, (size_t)(x->count * x->elements) * (x->is_float ? sizeof(float) : 1));
+    int64_t bytes = x->elements * (int64_t)(x->is_float ? sizeof(float) : 1);
+    int64_t at_once = bytes == x->stride ? x->per_file : 1;
+    HashStream stream = hash_begin(h);
+    for (int64_t i = 0; i < x->count; i += at_once)
+        hash_add(&stream, data_image(x, i), (size_t)(at_once * bytes));
+    h = hash_end(&stream);
     return hash_bytes(h, x->labels, (size_t)x->count * sizeof *x->labels);
 }
 

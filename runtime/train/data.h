@@ -1,4 +1,4 @@
-/* data.h - data sets of images and class labels, held in memory.
+/* data.h - data sets of images and class labels, mapped where files hold images as they are.
  *
  * Forms: MNIST's IDX files, plain or .gz; CIFAR-10 and CIFAR-100 in their binary form; .npy files. A data set is
  * a folder, whose form is seen from the files in it, or npy:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS].
@@ -8,14 +8,15 @@
 
 #include "base.h"
 
-enum { DATA_RANK = 6 };
+enum { DATA_RANK = 6, DATA_FILES = 5 };
 
 typedef struct {
     bool is_float;                     /* float32, taken as it is; else uint8 [channels, height, width] */
     int64_t count;                     /* 0: there are none */
     int rank; int64_t dim[DATA_RANK];  /* of one image */
     int64_t elements;                  /* of one image */
-    const void *images;                /* count * elements, row-major */
+    const unsigned char *file[DATA_FILES];     /* image 0 of every file; row-major */
+    int64_t per_file, stride;          /* images of a file; bytes from one image to the next */
     const int32_t *labels;             /* count, each in [0, classes) */
     const char *images_file, *labels_file;
 } Images;
@@ -25,8 +26,12 @@ typedef struct {
     Images train, test;                /* of one type and shape */
     uint64_t hash[2];                  /* of the content of train and test */
     void *owned[24]; int owned_count;
-    SalunMap maps[4]; int map_count;
+    SalunMap maps[8]; int map_count;
 } DataSet;
+
+static inline const void *data_image(const Images *x, int64_t i) {
+    return x->file[i / x->per_file] + i % x->per_file * x->stride;
+}
 
 /* Reads spec; `preferred` (the recipe's data, may be "") decides where a folder holds several forms.
  * classes: labels at or above it are refused. On failure nothing stays allocated. */
@@ -44,6 +49,8 @@ void *data_alloc(DataSet *set, size_t bytes, SalunError *err);
 /* dir/name, or name alone without a dir, owned by the set. */
 const char *data_path(DataSet *set, const char *dir, const char *name, SalunError *err);
 bool data_exists(const char *dir, const char *name);
+/* All images one behind the other. Needs count, elements, is_float. */
+void data_set_images(Images *x, const void *images);
 int data_check_labels(const int32_t *labels, int64_t count, int64_t classes, const char *file, SalunError *err);
 /* The product of sizes; -1 where one is not positive or the bytes of so many floats overflow. */
 int64_t data_product(const int64_t *size, int count);

@@ -40,57 +40,61 @@ bool data_cifar_present(const char *dir, int kind) {
     return present_in(dir, layout) || present_in(sub, layout);
 }
 
-/* Maps one file and counts its records. */
-static int map_file(SalunMap *map, const char *path, const Layout *layout, int64_t *records, SalunError *err) {
+/* The records of a file that the set keeps mapped. */
+static int map_file(DataSet *set, const char *path, const Layout *layout, const unsigned char **data, int64_t *records, SalunError *err) {
     int64_t bytes = PIXELS + layout->label_bytes;
-    int code = salun_map(map, path, err);
+    SalunMap map;
+    int code = salun_map(&map, path, err);
     if (code)
         return code;
-    *records = (int64_t)map->size / bytes;
-    if (map->size == 0)
+    set->maps[set->map_count++] = map;
+    *data = map.data;
+    *records = (int64_t)map.size / bytes;
+    if (map.size == 0)
         return salun_error(err, SALUN_BAD_INPUT, "%s: the file is empty", path);
-    if ((int64_t)map->size % bytes)
-        return salun_error(err, SALUN_BAD_INPUT, "%s: %zu bytes are not a whole number of records of %" PRId64 " bytes", path, map->size, bytes);
+    if ((int64_t)map.size % bytes)
+        return salun_error(err, SALUN_BAD_INPUT, "%s: %zu bytes are not a whole number of records of %" PRId64 " bytes", path, map.size, bytes);
     return SALUN_OK;
+}
+
+/* One file of as many images as the others of its part. */
+static int read_file(DataSet *set, Images *part, const char *dir, const char *const *names, int files, int f, const Layout *layout,
+                     int64_t classes, SalunError *err) {
+    const char *path = data_path(set, dir, names[f], err);
+    const unsigned char *data = NULL;
+    int64_t records = 0;
+    int code = path ? map_file(set, path, layout, &data, &records, err) : SALUN_NO_SPACE;
+    if (code)
+        return code;
+    part->images_file = part->labels_file = path;
+    if (f == 0) {
+        part->per_file = records;
+        part->labels = data_alloc(set, (size_t)(files * records) * sizeof *part->labels, err);
+        if (!part->labels)
+            return SALUN_NO_SPACE;
+    }
+    if (records != part->per_file)
+        return salun_error(err, SALUN_BAD_INPUT, "%s: %" PRId64 " images, but %s holds %" PRId64, path, records, names[0], part->per_file);
+    int32_t *labels = (int32_t *)part->labels + f * records;
+    for (int64_t i = 0; i < records; i++)
+        labels[i] = data[i * part->stride + layout->label_bytes - 1];
+    part->file[f] = data + layout->label_bytes;
+    return data_check_labels(labels, records, classes, path, err);
 }
 
 static int read_part(DataSet *set, Images *part, const char *dir, const char *const *names, int files, const Layout *layout,
                      int64_t classes, SalunError *err) {
-    uint8_t *images = NULL;
-    int32_t *labels = NULL;
-    int64_t each = 0;
-    for (int f = 0; f < files; f++) {
-        SalunMap map = { .data = NULL };
-        int64_t records = 0;
-        const char *path = data_path(set, dir, names[f], err);
-        int code = path ? map_file(&map, path, layout, &records, err) : SALUN_NO_SPACE;
-        if (!code && f > 0 && records != each)
-            code = salun_error(err, SALUN_BAD_INPUT, "%s: %" PRId64 " images, but %s holds %" PRId64, path, records, names[0], each);
-        if (!code && f == 0) {
-            each = records;
-            images = data_alloc(set, (size_t)(files * each) * PIXELS, err);
-            labels = data_alloc(set, (size_t)(files * each) * sizeof *labels, err);
-            code = images && labels ? SALUN_OK : SALUN_NO_SPACE;
-        }
-        for (int64_t i = 0; !code && i < records; i++) {
-            const unsigned char *record = map.data + i * (PIXELS + layout->label_bytes);
-            labels[f * each + i] = record[layout->label_bytes - 1];
-            memcpy(images + (f * each + i) * PIXELS, record + layout->label_bytes, PIXELS);
-        }
-        if (!code)
-            code = data_check_labels(labels + f * each, records, classes, path, err);
-        salun_unmap(&map);
-        if (code)
-            return code;
-        part->images_file = part->labels_file = path;
-    }
-    part->count = files * each;
     part->rank = 3;
     part->dim[0] = 3;
     part->dim[1] = part->dim[2] = 32;
     part->elements = PIXELS;
-    part->images = images;
-    part->labels = labels;
+    part->stride = PIXELS + layout->label_bytes;
+    for (int f = 0; f < files; f++) {
+        int code = read_file(set, part, dir, names, files, f, layout, classes, err);
+        if (code)
+            return code;
+    }
+    part->count = files * part->per_file;
     return SALUN_OK;
 }
 

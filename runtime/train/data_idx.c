@@ -128,7 +128,7 @@ static int read_images(DataSet *set, Images *images, SalunError *err) {
     images->dim[1] = dim[1];
     images->dim[2] = dim[2];
     images->elements = dim[1] * dim[2];
-    images->images = bytes;
+    data_set_images(images, bytes);
     return SALUN_OK;
 }
 

@@ -47,7 +47,7 @@ static int read_images(DataSet *set, Images *part, SalunError *err) {
         part->dim[0] = 1;
     }
     part->elements = data_product(part->dim, part->rank);
-    part->images = npy.data;
+    data_set_images(part, npy.data);
     set->maps[set->map_count++] = npy.map;
     return SALUN_OK;
 }

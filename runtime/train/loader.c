@@ -36,10 +36,10 @@ struct Loader {
 static int load_image(Loader *l, int64_t epoch, int64_t index, float *out, SalunError *err) {
     const Images *x = l->plan.images;
     if (x->is_float) {
-        memcpy(out, (const float *)x->images + index * x->elements, (size_t)x->elements * sizeof(float));
+        memcpy(out, data_image(x, index), (size_t)x->elements * sizeof(float));
         return SALUN_OK;
     }
-    const uint8_t *pixels = (const uint8_t *)x->images + index * x->elements;
+    const uint8_t *pixels = data_image(x, index);
     if (l->plan.augment_count) {
         memcpy(l->pixels[0], pixels, (size_t)x->elements);
         pixels = augment_image(l->plan.augment, l->plan.augment_count, l->plan.seed, epoch, index, x->dim, l->pixels[0], l->pixels[1]);

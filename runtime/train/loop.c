@@ -26,7 +26,8 @@ static double elapsed(const Trainer *t) {
 static int keep_checkpoint(Trainer *t, SalunError *err) {
     if (!t->options->checkpoint)
         return SALUN_OK;
-    int code = trainer_check_finite(t, err);
+    bool start = t->seeded && t->at.step == 0;
+    int code = start ? SALUN_OK : trainer_check_finite(t, err);
     if (code)
         return code;
     t->at.seconds = elapsed(t);
@@ -34,7 +35,8 @@ static int keep_checkpoint(Trainer *t, SalunError *err) {
     t->at.log_offset = log_sync(&t->log);
     t->at.batch_log_offset = log_sync(&t->batch_log);
     t->checkpoint_time = salun_seconds();
-    code = checkpoint_write(t->options->checkpoint, t->model, &t->identity, &t->at, err);
+    code = start ? checkpoint_write_start(t->options->checkpoint, t->model, &t->identity, &t->at, err)
+                 : checkpoint_write(t->options->checkpoint, t->model, &t->identity, &t->at, err);
     if (!code)
         t->checkpoint_step = t->at.step;
     return code;

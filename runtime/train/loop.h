@@ -17,6 +17,7 @@ typedef struct {
     DataSet data, val;
     const Images *eval_images;         /* count 0: no evaluation */
     SalunModel *model;
+    bool seeded;                       /* before the first step all values are those of --seed */
     Loader *loader, *eval_loader;
     Progress progress;
     Log log, batch_log;

@@ -57,6 +57,7 @@ static int open_model(Trainer *t, SalunError *err) {
     if (!t->model)
         return err->code;
     bool whole = o->weights ? !o->weights_allow : p->weights != NULL;
+    t->seeded = !o->resume && !o->weights && !p->weights;
     if (!o->resume && !whole)          /* a checkpoint, or weights, hold all that is initialised here */
         salun_init(t->model, o->seed);
     salun_set_seed(t->model, o->seed);

@@ -139,6 +139,27 @@ static void test_init(void **state) {
     free(y);
 }
 
+/* Many at once are the numbers one by one, to the bit, wherever they begin. */
+static void test_normals(void **state) {
+    (void)state;
+    enum { COUNT = 200 };
+    const uint64_t seed = 0x123456789abcdefu, name = 0xfedcba9876543210u;
+    const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
+    static const int64_t begins[] = { 0, 1, 63, 100000, 0xffffff80, 0x7fffffffff };
+    double x[COUNT];
+    for (size_t b = 0; b < sizeof begins / sizeof *begins; b++)
+        for (int turn = 0; turn < 200; turn++) {
+            int64_t begin = begins[b] + 1000 * turn, count = 1 + (turn * 37) % COUNT;
+            salun_normals(name, seed, begin, count, x);
+            for (int64_t i = 0; i < count; i++) {
+                uint32_t counter[4] = { (uint32_t)(begin + i), (uint32_t)((begin + i) >> 32), (uint32_t)name, (uint32_t)(name >> 32) }, block[4];
+                salun_philox(counter, key, block);
+                double want = salun_normal(block);
+                assert_memory_equal(&want, &x[i], sizeof want);
+            }
+        }
+}
+
 /* The bits of the first values, so that a file of initial weights means the same for ever. */
 static void test_init_is_stable(void **state) {
     (void)state;
@@ -277,7 +298,7 @@ static void test_elongated(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox), cmocka_unit_test(test_elementary), cmocka_unit_test(test_constraint_round_trip),
-        cmocka_unit_test(test_constraint_edges), cmocka_unit_test(test_init), cmocka_unit_test(test_init_is_stable),
+        cmocka_unit_test(test_constraint_edges), cmocka_unit_test(test_normals), cmocka_unit_test(test_init), cmocka_unit_test(test_init_is_stable),
         cmocka_unit_test(test_resize_is_pillow), cmocka_unit_test(test_crop), cmocka_unit_test(test_preprocess_errors),
         cmocka_unit_test(test_elongated),
     };

@@ -180,8 +180,8 @@ static Images make_images(uint8_t *pixels, int32_t *labels, int count) {
         pixels[i] = (uint8_t)(i * 31 + i / 100);
     for (int i = 0; i < count; i++)
         labels[i] = i % FIXTURE_CLASSES;
-    return (Images){ .count = count, .rank = 3, .dim = { 1, FIXTURE_SIDE, FIXTURE_SIDE }, .elements = FIXTURE_PIXELS, .images = pixels,
-                     .labels = labels, .images_file = "images", .labels_file = "labels" };
+    return (Images){ .count = count, .rank = 3, .dim = { 1, FIXTURE_SIDE, FIXTURE_SIDE }, .elements = FIXTURE_PIXELS, .file = { pixels },
+                     .per_file = count, .stride = FIXTURE_PIXELS, .labels = labels, .images_file = "images", .labels_file = "labels" };
 }
 
 /* Batches begun anywhere equal those of a run from the start. */
@@ -297,6 +297,36 @@ static void test_checkpoint_round_trip(void **state) {
         for (int64_t i = 0; i < floats && space != SALUN_GRADS; i++)
             assert_true(table[i] == 0.5f + (float)(space * 1000 + i));
     }
+}
+
+/* The start of a training has no tables: whatever the model held, it begins with the values of its seed. */
+static void test_checkpoint_start(void **state) {
+    Kept *k = *state;
+    SalunError err;
+    TrainPoint begin = k->at, at = { .step = 7 };
+    begin.step = 0;
+    assert_int_equal(checkpoint_write_start(k->path, k->model, &k->id, &begin, &err), 0);
+    fill_tables(k->model, 9);
+    assert_int_equal(checkpoint_read(k->path, k->model, &k->id, &at, &err), 0);
+    assert_memory_equal(&at, &begin, sizeof at);
+    SalunModel *fresh = salun_create(salun_program(k->model), 1, &err);
+    salun_init(fresh, 1);
+    for (int space = SALUN_PARAMS; space <= SALUN_SLOTS; space++) {
+        int64_t floats;
+        const float *have = salun_table(k->model, space, &floats), *want = salun_table(fresh, space, NULL);
+        if (floats && space != SALUN_GRADS)
+            assert_memory_equal(have, want, (size_t)floats * sizeof *have);
+    }
+    salun_destroy(fresh);
+    Identity none = { .used = 0 };
+    identity_add(&none, "program", "any");
+    assert_int_equal(checkpoint_write_start(k->path, k->model, &none, &begin, &err), 0);
+    assert_int_equal(checkpoint_read(k->path, k->model, &none, &at, &err), SALUN_BAD_INPUT);
+    assert_non_null(strstr(err.text, "names no seed"));
+    k->at.step = 3;                          /* not the start: tables are missing */
+    assert_int_equal(checkpoint_write_start(k->path, k->model, &k->id, &k->at, &err), 0);
+    assert_int_equal(checkpoint_read(k->path, k->model, &k->id, &at, &err), SALUN_BAD_INPUT);
+    assert_non_null(strstr(err.text, "other sizes"));
 }
 
 static void write_bytes(const char *path, const unsigned char *bytes, size_t count) {
@@ -450,6 +480,10 @@ static void test_hash(void **state) {
     unsigned char bytes[100] = { 0 };
     for (size_t n = 1; n <= sizeof bytes; n++) {
         uint64_t h = hash_bytes(HASH_START, bytes, n);
+        HashStream parts = hash_begin(HASH_START);
+        hash_add(&parts, bytes, n / 64 * 32);
+        hash_add(&parts, bytes + n / 64 * 32, n - n / 64 * 32);
+        assert_true(h == hash_end(&parts));
         assert_true(h != hash_bytes(HASH_START, bytes, n - 1));
         for (size_t i = 0; i < n * 8; i++) {
             bytes[i / 8] ^= (unsigned char)(1 << i % 8);
@@ -504,7 +538,7 @@ int main(void) {
         cmocka_unit_test(test_augment_far),
         cmocka_unit_test(test_loader),
         cmocka_unit_test(test_loader_values),
-        cmocka_unit_test_setup_teardown(test_checkpoint_round_trip, open_kept, close_kept),
+        cmocka_unit_test_setup_teardown(test_checkpoint_round_trip, open_kept, close_kept), cmocka_unit_test_setup_teardown(test_checkpoint_start, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_checkpoint_damage, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_checkpoint_peek, open_kept, close_kept),
         cmocka_unit_test_setup_teardown(test_lock, open_kept, close_kept),

@@ -84,7 +84,7 @@ static void test_idx(void **state) {
     assert_int_equal(set.train.dim[2], FIXTURE_SIDE);
     unsigned char bytes[16 + 50 * FIXTURE_PIXELS];
     assert_int_equal(read_all("train-images-idx3-ubyte", bytes, sizeof bytes), sizeof bytes);
-    assert_memory_equal(set.train.images, bytes + 16, sizeof bytes - 16);
+    assert_memory_equal(data_image(&set.train, 0), bytes + 16, sizeof bytes - 16);
     for (int i = 0; i < 50; i++)
         assert_int_equal(set.train.labels[i], i * 7 % 4);
     uint64_t hash = set.hash[0];
@@ -205,7 +205,7 @@ static void test_cifar10(void **state) {
         for (int i = 0; i < 4; i++) {
             int at = f == 6 ? i : (f - 1) * 4 + i;
             assert_int_equal(part->labels[at], bytes[i * RECORD10]);
-            assert_memory_equal((const uint8_t *)part->images + at * 3072, bytes + i * RECORD10 + 1, 3072);
+            assert_memory_equal(data_image(part, at), bytes + i * RECORD10 + 1, 3072);
         }
     }
     data_close(&set);
@@ -242,7 +242,7 @@ static void test_cifar100(void **state) {
     assert_string_equal(set.form, "cifar100");
     assert_int_equal(set.train.labels[4], 12);
     assert_int_equal(set.test.count, 0);
-    assert_memory_equal((const uint8_t *)set.train.images + 4 * 3072, bytes + 4 * RECORD100 + 2, 3072);
+    assert_memory_equal(data_image(&set.train, 4), bytes + 4 * RECORD100 + 2, 3072);
     data_close(&set);
     write_cifar10(dir, 2);
     refuse(dir, 100, dir, "several forms, cifar10, cifar100");
@@ -291,7 +291,7 @@ static void test_npy(void **state) {
     assert_true(set.train.is_float);
     assert_int_equal(set.test.count, 3);
     assert_int_equal(set.train.elements, 8);
-    assert_memory_equal(set.train.images, pixels, sizeof pixels);
+    assert_memory_equal(data_image(&set.train, 0), pixels, sizeof pixels);
     assert_int_equal(set.train.labels[0], 2);
     assert_int_equal(set.test.labels[1], 1);
     data_close(&set);

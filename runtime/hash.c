@@ -18,9 +18,13 @@ static uint64_t load_word(const unsigned char *p) {
     return w;
 }
 
-uint64_t hash_bytes(uint64_t h, const void *data, size_t bytes) {
+HashStream hash_begin(uint64_t h) {
+    return (HashStream){ { h, h + 1, h + 2, h + 3 }, 0 };
+}
+
+void hash_add(HashStream *s, const void *data, size_t bytes) {
     const unsigned char *p = data;
-    uint64_t lane[4] = { h, h + 1, h + 2, h + 3 };
+    uint64_t lane[4] = { s->lane[0], s->lane[1], s->lane[2], s->lane[3] };
     size_t left = bytes;
     for (; left >= 32; left -= 32, p += 32)
         for (int i = 0; i < 4; i++)
@@ -32,8 +36,19 @@ uint64_t hash_bytes(uint64_t h, const void *data, size_t bytes) {
         memcpy(tail, p, left);
         lane[0] = hash_word(lane[0], load_word(tail));
     }
-    h = hash_word(lane[0], bytes);
+    memcpy(s->lane, lane, sizeof lane);
+    s->bytes += bytes;
+}
+
+uint64_t hash_end(const HashStream *s) {
+    uint64_t h = hash_word(s->lane[0], s->bytes);
     for (int i = 1; i < 4; i++)
-        h = hash_word(h, lane[i]);
+        h = hash_word(h, s->lane[i]);
     return h;
+}
+
+uint64_t hash_bytes(uint64_t h, const void *data, size_t bytes) {
+    HashStream s = hash_begin(h);
+    hash_add(&s, data, bytes);
+    return hash_end(&s);
 }
