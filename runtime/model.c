@@ -3,6 +3,7 @@
 #include "model.h"
 
 #include "constraint.h"
+#include "prepared.h"
 #include "random.h"
 
 #include <stdlib.h>
@@ -207,6 +208,7 @@ void salun_destroy(SalunModel *m) {
     if (!m)
         return;
     salun_pool_destroy(m->pool);
+    salun_prepared_drop(m);
     for (int s = SALUN_PARAMS; s <= SALUN_BLOCK; s++)
         region_free(m->region[s], m->region_bytes[s] ? m->region_bytes[s] : SALUN_ALIGN);
     region_free(m->scratch, m->scratch_bytes);
@@ -225,7 +227,7 @@ const SalunProgram *salun_program(const SalunModel *m) {
 }
 
 float *salun_table(SalunModel *m, int space, int64_t *floats) {
-    bool there = space >= SALUN_PARAMS && space <= SALUN_SLOTS && m->program->table_floats[space] > 0;
+    bool there = space >= SALUN_PARAMS && space <= SALUN_SLOTS && m->program->table_floats[space] > 0 && !m->prepared_file;
     if (floats)
         *floats = there ? m->program->table_floats[space] : 0;
     return there ? m->region[space] : NULL;
@@ -249,6 +251,7 @@ static void init_task(void *arg, int thread, int64_t task) {
 void salun_init(SalunModel *m, uint64_t seed) {
     const SalunProgram *p = m->program;
     uint64_t mode = salun_float_mode(false);
+    salun_prepared_drop(m);
     for (int i = 0; i < p->tensor_count; i++) {
         const SalunTensor *t = &p->tensors[i];
         InitJob job = { t, (float *)m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS] + t->offset, seed };

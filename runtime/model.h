@@ -47,6 +47,8 @@ struct SalunModel {
     SalunRun *runs;                          /* one per thread */
     SalunBound bound[SALUN_BOUNDS];
     bool flush, prepared;
+    const char *prepared_file;               /* what infer reads instead of the tables, NULL: the tables (prepared.c) */
+    SalunMap prepared_map; void *prepared_copy;      /* where it is, when it is the model's own */
     SalunProbe *probe; void *probe_arg;
     double *call_seconds[SALUN_BOUNDS];      /* of the next runs' calls, where not NULL */
 };

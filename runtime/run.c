@@ -81,7 +81,8 @@ static int attach(SalunModel *m, const SalunBound *b, int64_t n, const void *con
 
 int salun_prepare(SalunModel *m, SalunError *err) {
     (void)err;
-    run_entry(m, SALUN_BOUND_PREPARE);
+    if (!m->prepared_file)
+        run_entry(m, SALUN_BOUND_PREPARE);
     m->prepared = true;
     return 0;
 }

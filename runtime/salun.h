@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SALUN_ABI 1
+#define SALUN_ABI 2
 #define SALUN_ALIGN 64                 /* every table, tensor and buffer */
 
 /* Exit codes of every program, compiled networks and salunc alike (docs/language.md). */
@@ -137,6 +137,7 @@ typedef struct {
     const char *numeric;               /* numeric class: "w16 fma strict" */
     const char *source;                /* the .snet file */
     uint64_t hash;                     /* of the network, its options and the target: a checkpoint's key */
+    uint64_t prepared_hash;            /* of entry prepare and the tables: programs with equal ones share prepared weights */
     int64_t batch;                     /* capacity N */
     const SalunTensor *tensors; int32_t tensor_count; int32_t slot_count;
     int64_t table_floats[5];           /* PARAMS STATES RAW GRADS SLOTS (SLOTS: all its blocks) */
@@ -186,6 +187,12 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
 /* Parameters and states, or the table `space` (GRADS) under the parameters' names. Atomic: written beside, synced, renamed. */
 int salun_save_file(const SalunModel *m, int space, const char *path, SalunError *err);
 
+/* Prepared weights: what infer reads, as it lies in memory, in a file for this program alone (docs/weights.md). salun_load_file takes it
+ * in place of a .safetensors file and maps it: nothing is read, converted or packed before it is needed, and processes share it. It
+ * must stay as it is while a model uses it; writing replaces it by a rename, which leaves what is mapped. Such a model has no
+ * tables (salun_table). Not for programs that train. */
+int salun_save_prepared(SalunModel *m, const char *path, SalunError *err);
+
 /* infer: n images from inputs[] to outputs[], plain row-major, aligned for their type only, not overlapping. It runs prepare first
  * when init, load, step or update came since; who writes into salun_table calls prepare. A model's floating-point mode (rounding,
  * denormals) is set while it runs and restored. */
@@ -202,7 +209,7 @@ void salun_set_smoothing(SalunModel *m, float smoothing);
 /* Called after every kernel that completes a tap while set: name, first value, count. NULL: none. */
 typedef void SalunProbe(void *arg, const char *tap, const char *kernel, const float *value, int64_t count);
 void salun_set_probe(SalunModel *m, SalunProbe *probe, void *arg);
-float *salun_table(SalunModel *m, int space, int64_t *floats);    /* NULL, 0 when the program has none */
+float *salun_table(SalunModel *m, int space, int64_t *floats);    /* NULL, 0 when the program has none, or its weights are prepared ones */
 const SalunProgram *salun_program(const SalunModel *m);
 
 /* ---- whole programs ---- */

@@ -5,6 +5,7 @@
  * Names that match the glob `allow` are left out on both sides. Everything is checked before the first value is written. */
 #include "constraint.h"
 #include "model.h"
+#include "prepared.h"
 #include "safetensors.h"
 
 #include <fnmatch.h>
@@ -209,8 +210,10 @@ static int load(const Load *l) {
     int code = check_tensors(l);
     if (!code)
         code = check_values(l);
-    if (!code)
-        code = copy_values(l);
+    if (code)
+        return code;
+    salun_prepared_drop(l->m);
+    code = copy_values(l);
     if (code)
         return code;
     uint64_t mode = salun_float_mode(false);
@@ -220,13 +223,58 @@ static int load(const Load *l) {
     return 0;
 }
 
+/* ---- prepared weights (prepared.h) ---- */
+
+static int no_glob(const char *name, SalunError *err) {
+    return salun_error(err, SALUN_BAD_INPUT, "%s: prepared weights are all or none: no tensor can be left out", name);
+}
+
+/* Where path is a prepared file, the model keeps it mapped. Returns whether it is one. */
+static bool load_prepared(SalunModel *m, const char *path, const char *allow, SalunError *err, int *code) {
+    SalunMap map;
+    *code = salun_map(&map, path, err);
+    if (*code)
+        return true;
+    bool is = salun_is_prepared(map.data, map.size);
+    if (is)
+        *code = allow ? no_glob(path, err) : salun_prepared_use(m, map.data, map.size, path, err);
+    if (is && !*code)
+        m->prepared_map = map;
+    else
+        salun_unmap(&map);
+    return is;
+}
+
+/* What is part of the program stays where it is; else a copy. */
+static int copy_prepared(SalunModel *m, const void *data, size_t bytes, const char *name, SalunError *err) {
+    if (data == m->program->weights)
+        return salun_prepared_use(m, data, bytes, name, err);
+    int code = salun_prepared_check(m->program, data, bytes, name, err);
+    if (code)
+        return code;
+    void *copy = aligned_alloc(SALUN_ALIGN, bytes);        /* a whole number of pages */
+    if (!copy)
+        return salun_error(err, SALUN_NO_SPACE, "%s: out of memory", name);
+    code = salun_prepared_use(m, memcpy(copy, data, bytes), bytes, name, err);
+    if (code)
+        free(copy);
+    else
+        m->prepared_copy = copy;
+    return code;
+}
+
+/* ---- loading ---- */
+
 int salun_load_file(SalunModel *m, const char *path, const char *allow, Note *note, void *arg, SalunError *err) {
     SalunError mine = { .code = SALUN_FAIL };
     err = err ? err : &mine;
+    int code;
+    if (load_prepared(m, path, allow, err, &code))
+        return code;
     SalunSt *st = salun_st_open(path, err);
     if (!st)
         return err->code;
-    int code = load(&(Load){ m, st, path, allow, note, arg, err });
+    code = load(&(Load){ m, st, path, allow, note, arg, err });
     if (!code)
         code = salun_map_check(err);
     salun_st_close(st);
@@ -237,6 +285,8 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
                       SalunError *err) {
     SalunError mine = { .code = SALUN_FAIL };
     err = err ? err : &mine;
+    if (salun_is_prepared(data, bytes))
+        return allow ? no_glob(name, err) : copy_prepared(m, data, bytes, name, err);
     SalunSt *st = salun_st_memory(data, bytes, name, err);
     if (!st)
         return err->code;
@@ -249,6 +299,8 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
 
 int salun_save_file(const SalunModel *m, int space, const char *path, SalunError *err) {
     const SalunProgram *p = m->program;
+    if (m->prepared_file)
+        return salun_error(err, SALUN_FAIL, "%s: weights that were prepared cannot be saved as parameters", path);
     if ((space != SALUN_PARAMS && space != SALUN_GRADS) || (space == SALUN_GRADS && !p->table_floats[SALUN_GRADS]))
         return salun_error(err, SALUN_FAIL, "%s: %s has no such table to save", path, p->name);
     SalunStOut *out = calloc((size_t)p->tensor_count + 1, sizeof *out);

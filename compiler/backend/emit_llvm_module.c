@@ -286,13 +286,14 @@ static void set_numbers(Row *r, const Module *m) {
     LLVMValueRef floats[TABLE_COUNT];
     for (int i = 0; i < TABLE_COUNT; i++)
         floats[i] = emit_llvm_i64(r->l, p->table_size[i]);
-    enum { ABI_VERSION = 1 };
+    enum { ABI_VERSION = 2 };
     set_int(r, ABI_PROGRAM_abi, ABI_VERSION);
     set_int(r, ABI_PROGRAM_cpu, r->l->processor == PROCESSOR_X86 ? m->target->cpu : 0);
     set_text(r, ABI_PROGRAM_name, emit_prefix(m));
     set_text(r, ABI_PROGRAM_numeric, emit_numeric(m));
     set_text(r, ABI_PROGRAM_source, p->file ? p->file : "");
     set_int(r, ABI_PROGRAM_hash, (int64_t)m->hash);
+    set_int(r, ABI_PROGRAM_prepared_hash, (int64_t)m->prepared_hash);
     set_int(r, ABI_PROGRAM_batch, p->batch);
     set_int(r, ABI_PROGRAM_tensor_count, p->tensor_count);
     set_int(r, ABI_PROGRAM_slot_count, m->slot_count);

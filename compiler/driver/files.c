@@ -102,7 +102,10 @@ static const char *header_path(Arena *a, const char *output, const FileKind *k) 
 /* The file must be this network's: what the program would refuse when it starts is refused here. */
 static int check_embedded(Compilation *c, const char *path) {
     SalunError err;
-    SalunModel *m = salun_create(weights_program(c->arena, c->program), 1, &err);
+    SalunProgram tables = *weights_program(c->arena, c->program);
+    if (!c->o->train)
+        tables.prepared_hash = c->module->prepared_hash;
+    SalunModel *m = salun_create(&tables, 1, &err);
     int code = m ? salun_load_file(m, path, NULL, NULL, NULL, &err) : err.code;
     if (code)
         options_fail(code, "--embed-weights: %s", err.text);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 /* ---- what schedules call ---- */
@@ -193,6 +194,27 @@ static void lower_entry(Module *m, EntryId entry, Graph *g) {
         finish_call(&l, l.calls[i]);
 }
 
+/* What the bytes that prepare writes depend on besides the weights' values: the kernels with their places, the constants, where
+ * parameters lie, and the processor's way with numbers. */
+static uint64_t hash_prepared(const Module *m) {
+    const Program *p = m->program;
+    const Entry *e = &m->entry[ENTRY_PREPARE];
+    Writer *w = writer_new(m->arena);
+    writer_printf(w, "%s %d %" PRId64 "\n", m->target->name, (int)m->math, m->prepared_bytes);
+    for (int i = 0; i < p->tensor_count; i++) {
+        const TensorDecl *t = p->tensors[i];
+        writer_printf(w, "%s %d %" PRId64 " %" PRId64 "\n", t->name, t->is_state, t->offset, shape_count(&t->shape));
+    }
+    for (int i = 0; i < e->count; i++) {
+        const Call *c = &e->calls[i];
+        writer_printf(w, "%016" PRIx64 " %" PRId64 " %" PRId64, c->kernel->hash, c->tasks, c->unit);
+        for (int k = 0; k < c->arg_count; k++)
+            writer_printf(w, " %d+%" PRId64, c->args[k].space, c->args[k].offset);
+        writer_char(w, '\n');
+    }
+    return table_hash(w->data, w->length) ^ (m->constants_bytes ? table_hash(m->constants, (size_t)m->constants_bytes) : 0);
+}
+
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
@@ -207,5 +229,6 @@ Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Writer *w = writer_new(arena);
     module_print(w, m);
     m->hash = table_hash(w->data, w->length);
+    m->prepared_hash = hash_prepared(m);
     return m;
 }

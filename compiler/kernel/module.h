@@ -69,6 +69,7 @@ typedef struct {
     Grouping *grouping[ENTRY_COUNT];   /* of INFER, STEP, UPDATE; NULL where not lowered */
     PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
+    uint64_t prepared_hash;    /* of what entry prepare does: equal where the same weights give the same bytes in the same places */
     bool blas;                 /* plain matrix products may call the BLAS */
     ConvAlgorithm conv;        /* AUTO: as timed, else the cheapest */
     const TuningSection *tuning;       /* NULL: nothing was timed */

@@ -16,7 +16,7 @@ typedef struct { int port; const char *path; } AppFile;
 
 typedef struct {
     const char *argv0;
-    const char *weights, *allow, *labels;
+    const char *weights, *allow, *labels, *prepare;
     AppFile *inputs, *outputs;               /* in the order given; app_options_free */
     int input_count, output_count;
     int threads;                             /* 0: one per processor */

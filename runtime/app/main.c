@@ -144,6 +144,8 @@ static int run_batches(App *a, AppOutput *out, int top, SalunError *err) {
         if (!code)
             code = salun_infer(a->m, n, (const void *const *)a->in, a->out, err);
         if (!code)
+            code = salun_map_check(err);     /* weights that are mapped */
+        if (!code)
             code = app_output_write(out, a->p, n, a->out, err);
         if (!code && top)
             print_batch(a, done, n, top);
@@ -187,7 +189,9 @@ static int run(App *a, SalunError *err) {
         code = allocate(a, err);
     if (!code)
         code = salun_prepare(a->m, err);
-    if (code)
+    if (!code && a->o.prepare)
+        code = salun_save_prepared(a->m, a->o.prepare, err);
+    if (code || (a->o.prepare && !a->o.input_count && !measuring(a)))
         return code;
     return measuring(a) ? measure(a, err) : classify(a, err);
 }

@@ -72,6 +72,12 @@ static int set_allow(Parse *s, const char *name, const char *value) {
     return 0;
 }
 
+static int set_prepare(Parse *s, const char *name, const char *value) {
+    (void)name;
+    s->o->prepare = value;
+    return 0;
+}
+
 static int set_labels(Parse *s, const char *name, const char *value) {
     (void)name;
     s->o->labels = value;
@@ -105,6 +111,7 @@ static int set_help(Parse *s, const char *name, const char *value) {
 static const struct { const char *name, *value; Setter *set; const char *help; } table[] = {
     { "--weights", "FILE", set_weights, "a .safetensors file with the network's parameters" },
     { "--weights-allow", "GLOB", set_allow, "tensors of matching names are left at their initial value" },
+    { "--prepare", "FILE", set_prepare, "writes the weights as this program reads them; as --weights they need no preparing" },
     { "--input", "FILE", set_input, "a .npy file (float32 as it is; uint8 through preprocess) or a picture (PNG, JPEG, PPM)" },
     { "--output", "FILE", set_output, "writes the network's output as .npy, one row per image" },
     { "--top", "K", set_top, "prints the K best classes of every image (5 when nothing else is asked for)" },
@@ -136,7 +143,7 @@ static int parse_option(Parse *s, int argc, char **argv, int *i) {
 }
 
 static int check(const AppOptions *o, SalunError *err) {
-    if (o->help || o->bench > 0 || o->profile || o->input_count)
+    if (o->help || o->bench > 0 || o->profile || o->input_count || o->prepare)
         return 0;
     return salun_error(err, SALUN_BAD_INPUT, "nothing to do: give --input FILE or --bench SECONDS; --help shows examples");
 }

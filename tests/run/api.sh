@@ -66,6 +66,36 @@ else not_ok "weights are embedded by the assembler" "the C file grew by their si
 check "executable with weights" "$salunc" "$net" --batch 16 --embed-weights "$work/w.safetensors" -o "$work/embedded-exe"
 got=$(/usr/bin/python3 "$run_dir/accuracy.py" "$root/examples/data/digits" "$work/embedded-exe" -)
 if [ "$got" = "$want" ]; then ok "executable with weights: same answers"; else not_ok "executable with weights: same answers" "$got, not $want"; fi
+# prepared weights: by the program, from the C API, inside the object; for this program alone
+check "weights are prepared" "$work/smallnet-exe" --weights "$work/w.safetensors" --prepare "$work/w.prepared"
+got=$(/usr/bin/python3 "$run_dir/accuracy.py" "$root/examples/data/digits" "$work/smallnet-exe" "$work/w.prepared")
+if [ "$got" = "$want" ]; then ok "prepared weights: same answers"; else not_ok "prepared weights: same answers" "$got, not $want"; fi
+check "prepared again from prepared ones" "$work/smallnet-exe" --weights "$work/w.prepared" --prepare "$work/again.prepared"
+check_same "the same file" "$work/w.prepared" "$work/again.prepared"
+check "prepared by salunc run" "$salunc" run "$net" --batch 16 --weights "$work/w.safetensors" --prepare "$work/run.prepared"
+check_same "the same file from memory" "$work/w.prepared" "$work/run.prepared"
+check "the example, for prepared weights" gcc "${strict[@]}" $cflags -I"$work/plain" -o "$work/classify" "$root/examples/api/classify.c" \
+    "$work/plain/smallnet.c" $libs
+got=$("$work/classify" "$work/w.prepared" "$work/images-idx3" "$work/labels-idx1" 4 2>&1)
+if [ "$got" = "$want" ]; then ok "prepared weights: the C API"; else not_ok "prepared weights: the C API" "$got, not $want"; fi
+check "executable with prepared weights" "$salunc" "$net" --batch 16 --embed-weights "$work/w.prepared" -o "$work/prepared-exe"
+got=$(/usr/bin/python3 "$run_dir/accuracy.py" "$root/examples/data/digits" "$work/prepared-exe" -)
+if [ "$got" = "$want" ]; then ok "embedded prepared weights: same answers"; else not_ok "embedded prepared weights: same answers" "$got, not $want"; fi
+# refused WORDS NAME COMMAND...: exit code 2 and the words.
+refused() {
+    local words=$1 name=$2
+    shift 2
+    "$@" >"$work/out" 2>&1
+    local code=$?
+    if [ $code -eq 2 ] && grep -q -- "$words" "$work/out"; then ok "$name"; else not_ok "$name" "exit code $code: $(tail -n 1 "$work/out")"; fi
+}
+check "for another target" "$salunc" "$net" --batch 16 --target=portable -o "$work/portable-exe"
+refused 'prepared by another program' "prepared weights of another target" "$work/portable-exe" --weights "$work/w.prepared" --bench 0.01
+refused 'prepared by another program' "prepared weights of another target, embedded" "$salunc" "$net" --batch 16 --target=portable \
+    --embed-weights "$work/w.prepared" -o "$work/x"
+refused 'only infer' "prepared weights for salunc eval" "$salunc" eval "$net" --weights "$work/w.prepared" --input "$work/x.npy" --output "$work/y.npy"
+head -c 8192 "$work/w.prepared" >"$work/short.prepared"
+refused 'the file has 8192 bytes' "prepared weights cut short" "$work/smallnet-exe" --weights "$work/short.prepared" --bench 0.01
 if ldd "$work/classify" | grep -qE 'png|jpeg|libz|blas'; then not_ok "API programs need the C library only" "$(ldd "$work/classify" | tr '\n' ' ')"
 else ok "API programs need the C library only"; fi
 

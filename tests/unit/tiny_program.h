@@ -123,7 +123,7 @@ static const SalunPreStep tiny_pre[] = {
 static const SalunRecipe tiny_recipe = { .data = "", .lr = 0.1, .smoothing = 0.1, .epochs = 1, .seed = 1 };
 
 static const SalunProgram tiny_program = {
-    .abi = SALUN_ABI, .name = "Tiny", .numeric = "w4 strict", .source = "tiny.snet", .hash = 1, .batch = TINY_BATCH,
+    .abi = SALUN_ABI, .name = "Tiny", .numeric = "w4 strict", .source = "tiny.snet", .hash = 1, .prepared_hash = 2, .batch = TINY_BATCH,
     .tensors = tiny_tensors, .tensor_count = 4, .table_floats = { TINY_FLOATS, 16, 16, TINY_FLOATS, 0 },
     .prepared_bytes = TINY_IN * TINY_OUT * 4, .block_bytes = TINY_LOGITS_AT + 64, .scratch_bytes = 64,
     .inputs = tiny_inputs, .input_count = 1, .target_count = 1, .targets = tiny_targets,
