@@ -108,25 +108,25 @@ class Peers:
 
     # ---- start-up ----
 
-    def starts(self, case, weights, images):
-        """{name: (command, environment)} of programs that load the network and compute the first logits."""
+    def starts(self, case, weights, images, threads):
+        """{name: (command, environment, file of the network with its weights, main library)} of programs that load the network and
+        compute the first logits. ONNX Runtime also with the model as it is after all its optimizations for this machine."""
         found, stem = {}, os.path.join(self.folder, "jobs", "start")
         if self.ort:
-            found["ONNX Runtime"] = ([*self.ort_command(case, weights, images, stem + ".ort", 1), "--once"], {})
+            model, optimized = self.onnx(case, weights), stem + ".optimized.onnx"
+            command = self.ort_command(case, weights, images, stem + ".ort", threads)
+            compiling.call([*command, "--optimize", optimized])
+            again = [optimized if part == model else part for part in command]
+            found["ONNX Runtime, optimized"] = ([*again, "--once", "--optimized"], {}, optimized, self.ort)
+            found["ONNX Runtime"] = ([*command, "--once"], {}, model, self.ort)
         if self.torch:
             job = self._job("save", mode="save", network=case.peer, weights=weights, n=case.batch, threads=1, output=stem + ".pt")
             self._torch(job, 1)
-            job = self._job("first", mode="first", network=case.peer, module=stem + ".pt", images=images, n=case.batch, threads=1,
-                            output=stem + ".torch")
-            found["PyTorch"] = ([PYTHON, WORKER, job], torch_environment(1))
+            job = self._job(f"first {threads}", mode="first", network=case.peer, module=stem + ".pt", images=images, n=case.batch,
+                            threads=threads, output=stem + ".torch")
+            found["PyTorch"] = ([PYTHON, WORKER, job], torch_environment(threads), stem + ".pt", self._torch_library())
         return found
 
-    def sizes(self):
-        """Bytes of each peer's main library."""
-        found = {}
-        if self.ort:
-            found["ONNX Runtime"] = os.path.getsize(self.ort)
-        if self.torch:
-            code = "import torch; print([l.split()[-1] for l in open('/proc/self/maps') if 'libtorch_cpu' in l][0])"
-            found["PyTorch"] = os.path.getsize(os.path.realpath(compiling.call([PYTHON, "-c", code]).strip()))
-        return found
+    def _torch_library(self):
+        code = "import torch; print([l.split()[-1] for l in open('/proc/self/maps') if 'libtorch_cpu' in l][0])"
+        return os.path.realpath(compiling.call([PYTHON, "-c", code]).strip())

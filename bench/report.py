@@ -75,12 +75,15 @@ def peak_table(results):
 
 def start_table(results):
     start, rows = results.get("start") or {}, []
-    for name, times in start.get("times", {}).items():
-        ours = start["times"]["salun"]["median_ms"]
-        rows.append([name, f"{number(times['median_ms'])} [{number(times['min_ms'])} {number(times['max_ms'])}]",
-                     f"{times['median_ms'] / ours:.1f}" if name != "salun" else "", number(times["peak_rss_mib"]),
-                     f"{start['bytes'].get(name, 0) / 1e6:.2f}"])
-    return [f"{start.get('case', '')}: process start to first logits, 1 thread", "ms, median [min max]", "ratio", "MiB", "MB of code"], rows
+    for row in start.get("rows", []):
+        ours = row["times"]["salun"]["median_ms"]
+        for name, times in row["times"].items():
+            size = row["bytes"][name]
+            rows.append([name, row["threads"], f"{number(times['median_ms'])} [{number(times['min_ms'])} {number(times['max_ms'])}]",
+                         f"{times['median_ms'] / ours:.1f}" if not name.startswith("salun") else "", number(times["peak_rss_mib"]),
+                         f"{size['code'] / 1e6:.2f}", f"{size['weights'] / 1e6:.0f}"])
+    return [f"{start.get('case', '')}: process start to first logits", "threads", "ms, median [min max]", "ratio", "MiB", "MB of code",
+            "MB of weights"], rows
 
 
 def memory_table(results):

@@ -1,16 +1,19 @@
 /* ort.c - ONNX Runtime as a contender, through its C ABI: the npm package has the library but no header, so the entries of OrtApi
  * are called by their place in it, which the ABI keeps.
  *
- * usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once]
- * Speaks as worker.c does. --once ends after the first run: for timing the start. */
+ * usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once [--optimized] | --optimize FILE]
+ * Speaks as worker.c does. --once ends after the first run: for timing the start. --optimize writes the model after all optimizations,
+ * layouts of this machine included; --optimized says that MODEL is such a file, and optimizes nothing. */
 #include "../turns.h"
 
 #include <dlfcn.h>
+#include <stdbool.h>
+#include <string.h>
 
-enum { API_VERSION = 16, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, FLOAT = 1, DEVICE_ALLOCATOR = 0, DEFAULT_MEMORY = 0 };
+enum { API_VERSION = 16, OPTIMIZE_NOTHING = 0, OPTIMIZE_ALL = 99, LOG_ERRORS = 3, FLOAT = 1, DEVICE_ALLOCATOR = 0, DEFAULT_MEMORY = 0 };
 
 enum {                                       /* places in OrtApi */
-    GET_ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 7, RUN = 9, CREATE_SESSION_OPTIONS = 10,
+    GET_ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 7, RUN = 9, CREATE_SESSION_OPTIONS = 10, SET_OPTIMIZED_MODEL = 11,
     SET_GRAPH_OPTIMIZATION_LEVEL = 23, SET_INTRA_OP_THREADS = 24, SET_INTER_OP_THREADS = 25, CREATE_TENSOR_WITH_DATA = 49,
     GET_TENSOR_MUTABLE_DATA = 51, CREATE_CPU_MEMORY_INFO = 69
 };
@@ -39,13 +42,16 @@ static const Base *open_library(const char *path) {
     return get_base();
 }
 
-static void open_session(Ort *o, const char *model, int threads) {
+/* optimized: where the model goes after optimizing, or NULL */
+static void open_session(Ort *o, const char *model, int threads, int level, const char *optimized) {
     void *env, *options;
     CALL(o, CREATE_ENV, (int, const char *, void **), LOG_ERRORS, "bench", &env);
     CALL(o, CREATE_SESSION_OPTIONS, (void **), &options);
     CALL(o, SET_INTRA_OP_THREADS, (void *, int), options, threads);
     CALL(o, SET_INTER_OP_THREADS, (void *, int), options, 1);
-    CALL(o, SET_GRAPH_OPTIMIZATION_LEVEL, (void *, int), options, OPTIMIZE_ALL);
+    CALL(o, SET_GRAPH_OPTIMIZATION_LEVEL, (void *, int), options, level);
+    if (optimized)
+        CALL(o, SET_OPTIMIZED_MODEL, (void *, const char *), options, optimized);
     CALL(o, CREATE_SESSION, (void *, const char *, void *, void **), env, model, options, &o->session);
 }
 
@@ -82,17 +88,21 @@ static void write_output(Ort *o, const char *path, size_t count) {
 
 int main(int argc, char **argv) {
     if (argc < 10) {
-        fprintf(stderr, "usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once]\n");
+        fprintf(stderr, "usage: ort LIBRARY MODEL.onnx IMAGES OUTPUT N CHANNELS SIZE CLASSES THREADS [--once [--optimized] | --optimize FILE]\n");
         return 2;
     }
+    bool once = argc > 10 && !strcmp(argv[10], "--once"), optimized = argc > 11 && !strcmp(argv[11], "--optimized");
+    const char *write = argc > 11 && !strcmp(argv[10], "--optimize") ? argv[11] : NULL;
     const Base *base = open_library(argv[1]);
     Ort o = { .api = base->get_api(API_VERSION) };
     int64_t n = atoll(argv[5]), size = atoll(argv[7]);
-    open_session(&o, argv[2], atoi(argv[9]));
+    open_session(&o, argv[2], atoi(argv[9]), optimized ? OPTIMIZE_NOTHING : OPTIMIZE_ALL, write);
+    if (write)
+        _Exit(0);
     open_input(&o, argv[3], (int64_t[4]){ n, atoll(argv[6]), size, size });
     run_once(&o);
     write_output(&o, argv[4], (size_t)(n * atoll(argv[8])));
-    if (argc > 10)
+    if (once)
         _Exit(0);
     printf("ready %s\n", base->version());
     fflush(stdout);
