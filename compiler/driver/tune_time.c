@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
     const bool *wanted;                /* by entry */
     int threads;
+    float *values[2];                  /* initial parameters and states, of the first model for all; NULL: not drawn yet */
     int steps, done;                   /* of the bar */
     bool terminal;
 } Session;
@@ -87,14 +88,37 @@ static void *make_array(const SalunPort *port, int64_t images, int *code) {
     return x;
 }
 
+/* Drawing large networks' values takes longer than running them: once is enough. */
+static int set_values(Session *s, SalunModel *m, SalunError *err) {
+    static const int spaces[] = { SALUN_PARAMS, SALUN_STATES };
+    if (!s->values[0])
+        salun_init(m, 1);
+    for (int i = 0; i < COUNT(spaces); i++) {
+        int64_t floats;
+        float *table = salun_table(m, spaces[i], &floats);
+        size_t bytes = (size_t)floats * sizeof *table;
+        bool drawn = !s->values[i];
+        if (drawn)
+            s->values[i] = malloc(bytes ? bytes : 1);
+        if (!s->values[i])
+            return salun_error(err, SALUN_NO_SPACE, "out of memory");
+        if (bytes)
+            memcpy(drawn ? s->values[i] : table, drawn ? table : s->values[i], bytes);
+    }
+    salun_touch(m);
+    return 0;
+}
+
 /* Inputs, then targets, all of class 0; the loss before the outputs, which inference has alone. */
-static int running_open(Running *r, const SalunProgram *p, int threads, SalunError *err) {
+static int running_open(Running *r, const SalunProgram *p, Session *s, SalunError *err) {
     static const SalunPort loss = { .type = SALUN_F32, .count = 1 };
     int code = 0, inputs = 0;
-    *r = (Running){ .m = salun_create(p, threads, err) };
+    *r = (Running){ .m = salun_create(p, s->threads, err) };
     if (!r->m)
         return err->code;
-    salun_init(r->m, 1);
+    code = set_values(s, r->m, err);
+    if (code)
+        return code;
     for (int i = 0; i < p->input_count; i++)
         r->inputs[inputs++] = make_array(&p->inputs[i], p->batch, &code);
     for (int i = 0; i < p->target_count; i++)
@@ -157,7 +181,7 @@ static int time_entry(Running *r, const Way *w, EntryId entry, SalunError *err) 
 static int take_turn(Session *s, Way *w, int round) {
     SalunError err = { .code = 0 };
     Running r = { .m = NULL };
-    int code = running_open(&r, w->p.program, s->threads, &err);
+    int code = running_open(&r, w->p.program, s, &err);
     if (!code) {
         s->threads = salun_pool_threads(r.m->pool);
         code = round ? 0 : warm_up(&r, &err);
@@ -255,6 +279,8 @@ int tune_time(Compilation *c, bool training, int *threads, TuningRow **rows, int
         collect(&ways[i], problems);
     for (int i = 0; i < way_count; i++)
         way_close(&ways[i]);
+    free(s.values[0]);
+    free(s.values[1]);
     *threads = s.threads;
     *rows = NEW_ARRAY(c->arena, TuningRow, problems->count + 1);
     *count = 0;
