@@ -151,6 +151,9 @@ bool conv_packs_each_time(const Lower *l, const Node *w);      /* not by prepare
  * the products' latency. The pixels of a tile that the registers hold; 0: too many blocks. */
 double conv_tile_cost(int slots, int64_t pixels, int64_t count);
 int conv_tile_pixels(const Target *t, int slots);
+/* How much longer so many equal tasks take than if all processors had the same share: the mean over 1, 2, 4 and 8
+ * of them; few tasks are worth less also because processors are disturbed. */
+double conv_balance(double tasks);
 /* Cycles of one processor for the whole batch, the group's body apart. */
 double conv_plan_cost(const ConvPlan *p);
 double conv_pack_cost(const ConvPlan *p);      /* of packing, where it is not done by prepare */

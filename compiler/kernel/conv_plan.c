@@ -3,6 +3,7 @@
 #include "kernel/conv.h"
 
 #include <assert.h>
+#include <math.h>
 
 enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8,
        BYTES_PER_CYCLE = 10 };               /* of weights, from memory or to it */
@@ -140,6 +141,13 @@ double conv_tile_cost(int slots, int64_t max_pixels, int64_t count) {
         cost += (double)max64(slots * pixels, LATENCY) + 0.35 * (double)pixels + slots;
     }
     return cost;
+}
+
+double conv_balance(double tasks) {
+    double share = 0;
+    for (int processors = 1; processors <= 8; processors *= 2)
+        share += ceil(tasks / processors) * processors / tasks;
+    return share / 4 * (1 + 0.5 / tasks);
 }
 
 /* Time of one tap over a row, per channel block. */
@@ -444,7 +452,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
 double conv_plan_cost(const ConvPlan *p) {
     double tasks = (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
     double weights = (double)(p->panels * p->panel_floats * 4) / BYTES_PER_CYCLE;
-    return (product_cost(p) + weights) * (1 + 1 / tasks);
+    return (product_cost(p) + weights) * conv_balance(tasks);
 }
 
 double conv_pack_cost(const ConvPlan *p) {

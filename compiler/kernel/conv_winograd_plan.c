@@ -42,22 +42,39 @@ static double result_cost(const WinogradPlan *p) {
     return (double)(p->range_tiles * p->slots) * tile_cost(&p->f.result);
 }
 
+/* Products while `bytes` that they multiply with stream in: the longer of the two, and what of the other does not hide. */
+static double overlapped(const Target *t, double products, double bytes, double resident) {
+    double stream = bytes / (resident <= (double)t->l2 / 2 ? 32 : resident <= 16e6 ? 14 : 10);
+    return products > stream ? products + 0.3 * stream : stream + 0.3 * products;
+}
+
+/* All products. A point's weights stream in while the first group of tiles is multiplied, from memory for the first range; the
+ * other groups find them in the cache of level 2, or of level 1 where they are few. */
+static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
+    double weights = (double)(p->panels * p->panel_floats * 4), slice = weights / (double)(p->panels * p->points);
+    double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->blocks * p->lanes);
+    double first = overlapped(t, group, weights, 1e9);
+    double again = overlapped(t, (ranges - 1) * group, (ranges - 1) * weights, weights);
+    double others = (double)(p->groups - 1) * group;
+    if (slice > (double)t->l1 / 2)
+        others += read_cost(t, (double)(p->groups - 1) * weights, slice);
+    return first + again + ranges * others;
+}
+
 static double plan_cost(const WinogradPlan *p, const Target *t) {
     double ranges = (double)(ceil_div(p->images, p->unit) * p->parts), panels = (double)p->panels;
     double weights = (double)(p->panels * p->panel_floats * 4), data = (double)winograd_range_floats(p) * 4;
     double sums = (double)(p->groups * p->pixels * p->points * p->slots * p->width * 4);
-    double product = conv_tile_cost(p->slots, p->pixels, p->groups * p->pixels) * (double)(p->points * p->blocks * p->lanes);
-    double task = panels * (product + result_cost(p) + read_cost(t, 2 * sums, sums)) + data_cost(p);
+    double task = panels * (result_cost(p) + read_cost(t, 2 * sums, sums)) + data_cost(p);
     double whole = weights + (double)value_floats(p->x, p->width) * 4;
-    double cost = ranges * task + read_cost(t, weights, 1e9) + read_cost(t, (ranges - 1) * weights, weights);
+    double cost = ranges * task + product_cost(p, t, ranges);
     if (p->split) {
         cost += read_cost(t, 2 * data * ranges, data * ranges) + 2000;
         cost += read_cost(t, data * ranges * panels, p->panel_inner ? data : data * ranges);
     } else {
         cost += read_cost(t, data * ranges * panels, data + sums + min64((int64_t)whole, t->l2 / 4));
     }
-    double tasks = ranges * (p->split ? panels : 1);
-    return cost * (1 + 1 / tasks);
+    return cost * conv_balance(ranges * (p->split ? panels : 1));
 }
 
 /* ---- ways ---- */
