@@ -1,13 +1,23 @@
 /* cpu.c - whether this processor, and the system on it, has the instructions that a program was compiled for. */
 #include "base.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Conversions of binary16, which compilers' tests of processors do not all know. */
+static int has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 /* SALUN_CPU_ bits of this machine. The compiler's run-time support asks the operating system too (XGETBV). */
 static uint32_t present(void) {
     uint32_t bits = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     bits |= SALUN_CPU_SSE2;
-    if (__builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("fma") && has_f16c())
         bits |= SALUN_CPU_FMA;
     if (__builtin_cpu_supports("avx2"))
         bits |= SALUN_CPU_AVX2;
@@ -25,7 +35,7 @@ static uint32_t present(void) {
 static const char *bit_name(uint32_t bit) {
     switch (bit) {
     case SALUN_CPU_SSE2: return "SSE2";
-    case SALUN_CPU_FMA: return "FMA";
+    case SALUN_CPU_FMA: return "FMA, F16C";
     case SALUN_CPU_AVX2: return "AVX2";
     case SALUN_CPU_AVX512: return "AVX-512 (F, BW, DQ, VL)";
     case SALUN_CPU_NEON: return "NEON";

@@ -33,6 +33,7 @@ names release 300 tests/run/names.py
 docs release 300 tests/run/docs.sh
 bits release 900 tests/run/bits.py
 int8 release 900 tests/run/int8.py
+storage release 900 tests/run/storage.py
 llvm release 1200 tests/run/llvm.py
 without-llvm release 900 tests/run/without_llvm.sh
 llvm-versions release 1200 tests/run/llvm_versions.sh

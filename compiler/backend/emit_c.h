@@ -17,7 +17,7 @@ typedef enum {
 /* Functions of the prelude that read and write vectors, by form and type. */
 typedef enum { MEMORY_LOAD, MEMORY_STORE, MEMORY_LOAD_FIRST, MEMORY_STORE_FIRST, MEMORY_LOAD_STEP, MEMORY_STORE_STEP,
                MEMORY_LOAD_FAR, MEMORY_STORE_FAR, MEMORY_FORMS } MemoryForm;
-typedef enum { MEMORY_F32, MEMORY_I32, MEMORY_U8_F32, MEMORY_U8_I32, MEMORY_TYPES } MemoryType;
+typedef enum { MEMORY_F32, MEMORY_I32, MEMORY_U8_F32, MEMORY_U8_I32, MEMORY_BF16, MEMORY_F16, MEMORY_TYPES } MemoryType;
 
 typedef struct { bool blas; bool function[PRELUDE_COUNT]; bool memory[MEMORY_FORMS][MEMORY_TYPES]; } PreludeUse;
 

@@ -233,7 +233,7 @@ static void print_buffers(Emit *e) {
         int number = b->kind == BUFFER_ARG ? arg++ : 0;
         if (!e->buffer_used[i])
             continue;
-        const char *type = b->u8 ? "uint8_t" : b->elem == ELEM_F32 ? "float" : "int32_t";
+        const char *type = b->store == STORE_U8 ? "uint8_t" : store_bytes(b->store) == 2 ? "uint16_t" : b->elem == ELEM_F32 ? "float" : "int32_t";
         writer_printf(e->text, "%s%s *%s = ", b->written ? "" : "const ", type, e->buffer_name[i]);
         if (b->kind == BUFFER_ARG)
             writer_printf(e->text, "arg[%d]", number);

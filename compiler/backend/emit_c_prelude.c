@@ -23,14 +23,14 @@ const char *prelude_function(PreludeUse *use, PreludeId id) {
 }
 
 static const char *const memory_names[MEMORY_FORMS][MEMORY_TYPES] = {
-    { "v_load", "v_load_i", "v_load_u8", "v_load_u8_i" },
-    { "v_store", "v_store_i", "v_store_u8", "v_store_u8_i" },
-    { "v_load_first", "v_load_first_i", "v_load_first_u8", "v_load_first_u8_i" },
-    { "v_store_first", "v_store_first_i", "v_store_first_u8", "v_store_first_u8_i" },
-    { "v_load_step", "v_load_step_i", "v_load_step_u8", "v_load_step_u8_i" },
-    { "v_store_step", "v_store_step_i", "v_store_step_u8", "v_store_step_u8_i" },
-    { "v_load_far", "v_load_far_i", "v_load_far_u8", "v_load_far_u8_i" },
-    { "v_store_far", "v_store_far_i", "v_store_far_u8", "v_store_far_u8_i" },
+    { "v_load", "v_load_i", "v_load_u8", "v_load_u8_i", "v_load_bf16", "v_load_f16" },
+    { "v_store", "v_store_i", "v_store_u8", "v_store_u8_i", "v_store_bf16", "v_store_f16" },
+    { "v_load_first", "v_load_first_i", "v_load_first_u8", "v_load_first_u8_i", "v_load_first_bf16", "v_load_first_f16" },
+    { "v_store_first", "v_store_first_i", "v_store_first_u8", "v_store_first_u8_i", "v_store_first_bf16", "v_store_first_f16" },
+    { "v_load_step", "v_load_step_i", "v_load_step_u8", "v_load_step_u8_i", "v_load_step_bf16", "v_load_step_f16" },
+    { "v_store_step", "v_store_step_i", "v_store_step_u8", "v_store_step_u8_i", "v_store_step_bf16", "v_store_step_f16" },
+    { "v_load_far", "v_load_far_i", "v_load_far_u8", "v_load_far_u8_i", "v_load_far_bf16", "v_load_far_f16" },
+    { "v_store_far", "v_store_far_i", "v_store_far_u8", "v_store_far_u8_i", "v_store_far_bf16", "v_store_far_f16" },
 };
 
 static bool needs_first(const Target *t, MemoryForm form, MemoryType type) {
@@ -110,7 +110,15 @@ static void print_function(Writer *out, const Target *t, PreludeId id) {
 typedef struct { const char *vector, *element, *unaligned; } MemoryNames;
 static const MemoryNames memory_types[MEMORY_TYPES] = {
     { "f32v", "float", "f32u" }, { "i32v", "int32_t", "i32u" }, { "f32v", "uint8_t", NULL }, { "i32v", "uint8_t", NULL },
+    { "f32v", "uint16_t", NULL }, { "f32v", "uint16_t", NULL },
 };
+static const struct { PreludeId from, to; } conversions[MEMORY_TYPES] = {
+    [MEMORY_BF16] = { PRELUDE_FROM_BF16, PRELUDE_TO_BF16 }, [MEMORY_F16] = { PRELUDE_FROM_F16, PRELUDE_TO_F16 },
+};
+
+static bool is_load(MemoryForm form) {
+    return form == MEMORY_LOAD || form == MEMORY_LOAD_FIRST || form == MEMORY_LOAD_STEP || form == MEMORY_LOAD_FAR;
+}
 
 /* The body for AVX2 and AVX-512, NULL where a loop over the lanes does. */
 static const char *memory_body(int width, MemoryForm form, MemoryType type) {
@@ -159,9 +167,29 @@ static void print_lanes(Writer *out, MemoryForm form, MemoryType type, int width
         writer_printf(out, "    for (int i = 0; i < %d && i < lanes; i++)\n        p[%s] = %sx[i];\n", width, at, cast);
 }
 
+/* Floats of 16 bits, whole vectors and some lanes. */
+static void print_narrow(Writer *out, MemoryForm form, MemoryType type, int width) {
+    const char *at = form >= MEMORY_LOAD_STEP ? "i * step" : "i";
+    bool whole = form < MEMORY_LOAD_FIRST;
+    if (is_load(form))
+        writer_text(out, whole ? "    u16v r;\n" : "    u16v r = {0};\n");
+    else
+        writer_printf(out, "    const u16v r = %s(x);\n", functions[conversions[type].to].name);
+    if (whole)
+        writer_printf(out, "    __builtin_memcpy(%s, sizeof r);\n", is_load(form) ? "&r, p" : "p, &r");
+    else
+        writer_printf(out, "    for (int i = 0; i < %d && i < lanes; i++)\n        ", width);
+    if (!whole && is_load(form))
+        writer_printf(out, "r[i] = p[%s];\n", at);
+    else if (!whole)
+        writer_printf(out, "p[%s] = r[i];\n", at);
+    if (is_load(form))
+        writer_printf(out, "    return %s(r);\n", functions[conversions[type].from].name);
+}
+
 static void print_memory(Writer *out, const Target *t, MemoryForm form, MemoryType type) {
     const MemoryNames *n = &memory_types[type];
-    bool load = form == MEMORY_LOAD || form == MEMORY_LOAD_FIRST || form == MEMORY_LOAD_STEP || form == MEMORY_LOAD_FAR;
+    bool load = is_load(form);
     writer_printf(out, "INLINE %s %s(%s%s *p", load ? n->vector : "void", memory_names[form][type], load ? "const " : "", n->element);
     if (form >= MEMORY_LOAD_STEP)
         writer_text(out, ", int64_t step");
@@ -169,7 +197,9 @@ static void print_memory(Writer *out, const Target *t, MemoryForm form, MemoryTy
         writer_text(out, ", int64_t lanes");
     writer_printf(out, load ? ") {\n" : ", %s x) {\n", n->vector);
     const char *text = memory_body(t->width, form, type);
-    if (form < MEMORY_LOAD_FIRST)
+    if (type >= MEMORY_BF16)
+        print_narrow(out, form, type, t->width);
+    else if (form < MEMORY_LOAD_FIRST)
         print_whole(out, form, type, t->width);
     else if (text)
         print_line(out, text, t->width);
@@ -182,8 +212,8 @@ static void print_memory(Writer *out, const Target *t, MemoryForm form, MemoryTy
 
 /* Every processor that the file may meet has its own instructions switched on here, and off again behind the kernels. */
 void emit_c_target_begin(Writer *out, const Target *t) {
-    static const char *const features[] = { "fma", "avx2,fma", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
-                                            "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" };
+    static const char *const features[] = { "fma,f16c", "avx2,fma,f16c", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
+                                            "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c" };
     if (!t->fma)
         return;
     const char *list = features[t->dot4 ? 3 : t->width == 16 ? 2 : t->width == 8];
@@ -217,11 +247,25 @@ static void print_includes(Writer *out, const Target *t) {
                            "#include <immintrin.h>\n", t->name);
 }
 
-static void print_types(Writer *out, const Target *t) {
+/* Whether kernels use memory of 16 bits; what vectors of that need. */
+static bool use_narrow(PreludeUse *use) {
+    bool any = false;
+    for (int y = MEMORY_BF16; y <= MEMORY_F16; y++)
+        for (int f = 0; f < MEMORY_FORMS; f++)
+            if (use->memory[f][y]) {
+                use->function[is_load((MemoryForm)f) ? conversions[y].from : conversions[y].to] = true;
+                any = true;
+            }
+    return any;
+}
+
+static void print_types(Writer *out, const Target *t, bool narrow) {
     int bytes = t->width * 4;
     writer_printf(out, "typedef float f32v __attribute__((vector_size(%d)));\n", bytes);
     writer_printf(out, "typedef int32_t i32v __attribute__((vector_size(%d)));\n", bytes);
     writer_printf(out, "typedef uint32_t u32v __attribute__((vector_size(%d)));\n", bytes);
+    if (narrow)
+        writer_printf(out, "typedef uint16_t u16v __attribute__((vector_size(%d)));\n", bytes / 2);
     writer_printf(out, "typedef float f32u __attribute__((vector_size(%d), aligned(4), may_alias));\n", bytes);
     writer_printf(out, "typedef int32_t i32u __attribute__((vector_size(%d), aligned(4), may_alias));\n", bytes);
     writer_printf(out, "typedef %s maskv;\n", t->width == 16 ? "__mmask16" : "i32v");
@@ -234,7 +278,7 @@ void emit_c_prelude(Writer *out, const Target *t, PreludeUse *use) {
             if (use->memory[f][y] && needs_first(t, f, y))
                 use->function[PRELUDE_FIRST] = true;
     print_includes(out, t);
-    print_types(out, t);
+    print_types(out, t, use_narrow(use));
     emit_c_target_begin(out, t);
     writer_char(out, '\n');
     for (int i = 0; i < PRELUDE_COUNT; i++)

@@ -197,7 +197,10 @@ void emit_c_address(Emit *e, const Stm *s) {
 }
 
 static MemoryType memory_type(const Buffer *b) {
-    return b->u8 ? (b->elem == ELEM_F32 ? MEMORY_U8_F32 : MEMORY_U8_I32) : b->elem == ELEM_F32 ? MEMORY_F32 : MEMORY_I32;
+    static const MemoryType types[STORE_COUNT][2] = {
+        { MEMORY_F32, MEMORY_I32 }, { MEMORY_U8_F32, MEMORY_U8_I32 }, { MEMORY_BF16, MEMORY_BF16 }, { MEMORY_F16, MEMORY_F16 },
+    };
+    return types[b->store][b->elem == ELEM_I32];
 }
 
 /* The vector function for an access up to its last parenthesis. Masks that cover all lanes are whole vectors. */
@@ -216,13 +219,23 @@ static void print_vector_access(Emit *e, const Stm *s, bool store) {
     }
 }
 
+/* One element as a register holds it. */
+static void print_element(Emit *e, const Stm *s) {
+    Store store = e->k->buffers[s->buffer].store;
+    if (store_bytes(store) == 2)
+        writer_printf(e->text, "%s(", function(e, store == STORE_BF16 ? PRELUDE_S_FROM_BF16 : PRELUDE_S_FROM_F16));
+    emit_c_element(e, s);
+    if (store_bytes(store) == 2)
+        writer_char(e->text, ')');
+}
+
 static void print_load(Emit *e, const Stm *s) {
     const Buffer *b = &e->k->buffers[s->buffer];
     if (s->access == ACCESS_SCALAR) {
-        emit_c_element(e, s);
+        print_element(e, s);
     } else if (s->access == ACCESS_SPLAT) {
         writer_printf(e->text, "%s(", function(e, b->elem == ELEM_F32 ? PRELUDE_SPLAT : PRELUDE_SPLAT_I));
-        emit_c_element(e, s);
+        print_element(e, s);
         writer_char(e->text, ')');
     } else {
         print_vector_access(e, s, false);
@@ -232,9 +245,12 @@ static void print_load(Emit *e, const Stm *s) {
 
 void emit_c_store(Emit *e, const Stm *s) {
     const Buffer *b = &e->k->buffers[s->buffer];
+    bool narrow = store_bytes(b->store) == 2;
     if (s->access == ACCESS_SCALAR) {
         emit_c_element(e, s);
-        writer_text(e->text, s->kind == STM_ADD_TO ? " += " : b->u8 ? " = (uint8_t)(int32_t)" : " = ");
+        writer_text(e->text, s->kind == STM_ADD_TO ? " += " : b->store == STORE_U8 ? " = (uint8_t)(int32_t)" : " = ");
+        if (narrow)
+            writer_printf(e->text, "%s(", function(e, b->store == STORE_BF16 ? PRELUDE_S_TO_BF16 : PRELUDE_S_TO_F16));
     } else {
         print_vector_access(e, s, true);
         writer_text(e->text, ", ");
@@ -244,7 +260,7 @@ void emit_c_store(Emit *e, const Stm *s) {
         }
     }
     emit_c_reg(e, s->arg[0]);
-    if (s->access != ACCESS_SCALAR)
+    if (s->access != ACCESS_SCALAR || narrow)
         writer_char(e->text, ')');
 }
 

@@ -134,7 +134,7 @@ void emit_llvm_free(Llvm *l) {
 static bool meets(const Kernel *k, const Call *c, int first, int second) {
     const Buffer *a = &k->buffers[first], *b = &k->buffers[second];
     const MemPlace *p = &c->args[first], *q = &c->args[second];
-    int64_t a_bytes = a->count * (a->u8 ? 1 : 4), b_bytes = b->count * (b->u8 ? 1 : 4);
+    int64_t a_bytes = a->count * store_bytes(a->store), b_bytes = b->count * store_bytes(b->store);
     return p->space == q->space && p->offset < q->offset + b_bytes && q->offset < p->offset + a_bytes;
 }
 

@@ -48,4 +48,8 @@ LLVMValueRef emit_llvm_load(LlvmKernel *e, const Stm *s, const char *name);
 LLVMValueRef emit_llvm_load_index(LlvmKernel *e, const Stm *s);                /* an integer element, as an index */
 void emit_llvm_store(LlvmKernel *e, const Stm *s);                             /* STORE and ADD_TO */
 
+/* emit_llvm_half.c: what memory of 16 bits holds, integers, as floats, and back. */
+LLVMValueRef emit_llvm_widen(Llvm *l, Store store, LLVMValueRef x, bool vector);
+LLVMValueRef emit_llvm_narrow(Llvm *l, Store store, LLVMValueRef x, bool vector);
+
 #endif

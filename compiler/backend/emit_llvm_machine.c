@@ -104,8 +104,8 @@ static void add_attribute(Llvm *l, LLVMValueRef function, const char *name, cons
 }
 
 void emit_llvm_target_attributes(Llvm *l, LLVMValueRef function) {
-    static const char *const features[] = { "+fma", "+avx2,+fma", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma",
-                                            "+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma" };
+    static const char *const features[] = { "+fma,+f16c", "+avx2,+fma,+f16c", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c",
+                                            "+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c" };
     int width = l->target->width;
     if (l->cpu)
         add_attribute(l, function, "tune-cpu", l->cpu);

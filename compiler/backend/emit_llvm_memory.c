@@ -5,10 +5,10 @@
 
 static LLVMTypeRef element_type(const LlvmKernel *e, int buffer) {
     const Buffer *b = &e->k->buffers[buffer];
-    return b->u8 ? e->l->i8 : b->elem == ELEM_F32 ? e->l->f32 : e->l->i32;
+    return b->store == STORE_U8 ? e->l->i8 : b->store != STORE_WHOLE ? e->l->i16 : b->elem == ELEM_F32 ? e->l->f32 : e->l->i32;
 }
 
-static unsigned element_bytes(const LlvmKernel *e, int buffer) { return e->k->buffers[buffer].u8 ? 1 : 4; }
+static unsigned element_bytes(const LlvmKernel *e, int buffer) { return (unsigned)store_bytes(e->k->buffers[buffer].store); }
 
 static LLVMValueRef pointer(LlvmKernel *e, int buffer) {
     return e->laundered[buffer] ? LLVMBuildLoad2(e->l->builder, e->l->ptr, e->buffer[buffer], e->k->buffers[buffer].name) : e->buffer[buffer];
@@ -80,22 +80,27 @@ static LLVMTypeRef memory_type(const LlvmKernel *e, const Stm *s) {
     bool vector = s->access != ACCESS_SCALAR && s->access != ACCESS_SPLAT;
     if (!vector)
         return element_type(e, s->buffer);
-    return b->u8 ? e->l->i8v : b->elem == ELEM_F32 ? e->l->f32v : e->l->i32v;
+    return b->store != STORE_WHOLE ? LLVMVectorType(element_type(e, s->buffer), (unsigned)e->l->target->width)
+           : b->elem == ELEM_F32 ? e->l->f32v : e->l->i32v;
 }
 
 /* What was read, as a register holds it. */
 static LLVMValueRef widen(LlvmKernel *e, const Stm *s, LLVMValueRef x, bool vector) {
     const Buffer *b = &e->k->buffers[s->buffer];
-    if (!b->u8)
+    if (b->store == STORE_WHOLE)
         return x;
+    if (b->store != STORE_U8)
+        return emit_llvm_widen(e->l, b->store, x, vector);
     LLVMValueRef i = LLVMBuildZExt(e->l->builder, x, vector ? e->l->i32v : e->l->i32, "");
     return b->elem == ELEM_F32 ? LLVMBuildSIToFP(e->l->builder, i, vector ? e->l->f32v : e->l->f32, "") : i;
 }
 
 static LLVMValueRef narrow(LlvmKernel *e, const Stm *s, LLVMValueRef x, bool vector) {
     const Buffer *b = &e->k->buffers[s->buffer];
-    if (!b->u8)
+    if (b->store == STORE_WHOLE)
         return x;
+    if (b->store != STORE_U8)
+        return emit_llvm_narrow(e->l, b->store, x, vector);
     if (b->elem == ELEM_F32)
         x = LLVMBuildFPToSI(e->l->builder, x, vector ? e->l->i32v : e->l->i32, "");
     return LLVMBuildTrunc(e->l->builder, x, vector ? e->l->i8v : e->l->i8, "");
@@ -139,7 +144,7 @@ LLVMValueRef emit_llvm_load_index(LlvmKernel *e, const Stm *s) {
     const Buffer *b = &e->k->buffers[s->buffer];
     LLVMValueRef x = LLVMBuildLoad2(e->l->builder, element_type(e, s->buffer), emit_llvm_address(e, s->buffer, &s->begin), "");
     mark(e, x, s->buffer);
-    if (b->u8)
+    if (b->store == STORE_U8)
         return LLVMBuildZExt(e->l->builder, x, e->l->i64, e->k->vars[s->var]);
     return LLVMBuildSExt(e->l->builder, x, e->l->i64, e->k->vars[s->var]);
 }

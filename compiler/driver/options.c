@@ -63,7 +63,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
-    OPT_PRECISION, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_TUNE, OPT_TUNE_THREADS, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_PRECISION, OPT_STORAGE, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_TUNE, OPT_TUNE_THREADS, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
     OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -97,6 +97,8 @@ static const OptionRow rows[] = {
     { OPT_TUNE_THREADS, "--tune-threads", NULL, "N",            LOWER,           "times are taken with so many threads (default: all processors)" },
     { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers, for inference\n"
       "                             (default f32; explain says which, and why)" },
+    { OPT_STORAGE,     "--storage",       NULL, "f32|bf16|f16", LOWER & ~TRAIN,  "what packed weights are kept in, for inference: half the memory with 16\n"
+      "                             bits; computed in float32 (default f32)" },
     { OPT_CALIBRATE,   "--calibrate",     NULL, "DATA",         (LOWER & ~IN_MEMORY) | EVAL, "int8: ranges of values by these images, .npy or a data set, with the\n"
       "                             weights of --weights or --embed-weights" },
     { OPT_MEMORY,      "--memory",        NULL, "BYTES",        COMPILE | TRAIN | EXPLAIN, "at most so much for values while training (500M, 2G): others are\n"
@@ -317,6 +319,16 @@ static int set_conv(Options *o, const OptionRow *row, const char *value) {
     return i < 0 ? SALUN_BAD_INPUT : 0;
 }
 
+static int set_storage(Options *o, const OptionRow *row, const char *value) {
+    static const char *const words[] = { "f32", "bf16", "f16" };
+    static const Store stores[] = { STORE_WHOLE, STORE_BF16, STORE_F16 };
+    int i = parse_word(row, value, words, COUNT(words));
+    if (i < 0)
+        return SALUN_BAD_INPUT;
+    o->storage = stores[i];
+    return 0;
+}
+
 static int apply(Options *o, const OptionRow *row, const char *value, bool *done) {
     switch (row->id) {
     case OPT_OUTPUT: o->output = value; return 0;
@@ -329,6 +341,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_CPU: o->cpu = value; return 0;
     case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
     case OPT_CALIBRATE: o->calibrate = value; return 0;
+    case OPT_STORAGE: return set_storage(o, row, value);
     case OPT_CONV: return set_conv(o, row, value);
     case OPT_TUNE: o->tune = value ? value : ""; return 0;
     case OPT_MEMORY: return set_memory(o, row, value);
@@ -444,6 +457,8 @@ static int check_tune(const Options *o) {
 static int check_precision(const Options *o) {
     if (o->int8 && (o->train || o->command->bit == TRAIN || o->gradients))
         return options_fail(SALUN_BAD_INPUT, "--precision=int8 is for inference; a network is trained in float32");
+    if (o->storage && (o->train || o->command->bit == TRAIN))
+        return options_fail(SALUN_BAD_INPUT, "--storage is for inference; a network is trained in float32");
     if (o->calibrate && !o->int8)
         return options_fail(SALUN_BAD_INPUT, "--calibrate belongs to --precision=int8");
     if (o->calibrate && !o->weights && !o->embed)

@@ -39,6 +39,7 @@ struct Options {
     ConvAlgorithm conv;
     const char *tune;                  /* --tune: a file, "": beside the network; NULL: not asked for */
     int tune_threads;                  /* 0: as many as processors */
+    Store storage;                     /* --storage, of packed weights */
     bool blas, train, int8;
     const char *calibrate;             /* --calibrate: images, NULL: none */
     int64_t memory;                    /* --memory: bytes, 0: no bound */

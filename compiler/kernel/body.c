@@ -158,7 +158,7 @@ static void declare_sources(Body *b) {
         if (!read_by_body(g, x))
             continue;
         int buffer = kb_arg(b->k, buffer_name(b, x, "in", i), elem_of(x), false, value_floats(x, b->width), body_buffer_text(b, x));
-        b->k->buffers[buffer].u8 = x->type == TYPE_U8;
+        b->k->buffers[buffer].store = x->type == TYPE_U8 ? STORE_U8 : STORE_WHOLE;
         add_source(b, x, buffer);
     }
     for (int m = 0; m < g->map_count; m++)
@@ -175,7 +175,7 @@ static void declare_outputs(Body *b) {
     for (int i = 0; i < g->output_count; i++) {
         Node *y = g->outputs[i];
         b->out_buffer[i] = kb_arg(b->k, arena_printf(b->l->arena, "out%d", i), elem_of(y), true, value_floats(y, b->width), body_buffer_text(b, y));
-        b->k->buffers[b->out_buffer[i]].u8 = y->type == TYPE_U8;
+        b->k->buffers[b->out_buffer[i]].store = y->type == TYPE_U8 ? STORE_U8 : STORE_WHOLE;
     }
 }
 

@@ -345,7 +345,7 @@ static Index tile_weights(const Walk *s) {
     int64_t offset = conv_phase_offset(p, s->combination);
     if (p->packs)
         return index_const(offset / p->blocks);
-    Index at = index_plus(index_scale(s->c->panel, p->panel_floats), offset);
+    Index at = index_plus(s->c->w_panel, offset);
     if (p->by_block)
         at = index_add(at, index_scale(s->block, conv_taps(p, s->combination) * p->lanes * p->slots * p->width));
     return at;
@@ -451,7 +451,7 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
     else
         conv_zero(c, pixels);
     Tile t = { pixels, (1u << pixels) - 1, p->x_image };
-    Index x = index_scale(first, p->x_image), w = index_scale(c->panel, p->panel_floats);
+    Index x = index_scale(first, p->x_image), w = c->w_panel;
     x = index_add(x, index_scale(c->inputs.first, p->x_unit));
     if (p->blocks > 1) {
         Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
@@ -559,6 +559,20 @@ static void one_image(ConvNest *c, const Group *g, Index part) {
         finish_image(c, g);
 }
 
+/* The task's panel as floats of 32 bits, in scratch. */
+static void widen_panel(ConvNest *c) {
+    int64_t step = (int64_t)c->p->slots * c->p->width;
+    int wide = kb_scratch(c->k, "wide", ELEM_F32, c->p->panel_floats);
+    Index i = index_var(kb_loop(c->k, "i", zero(), index_const(c->p->panel_floats), step));
+    for (int v = 0; v < c->p->slots; v++) {
+        Index at = index_plus(i, (int64_t)v * c->p->width);
+        kb_store(c->k, ACCESS_VECTOR, wide, at, kb_load(c->k, ACCESS_VECTOR, c->w, index_add(c->w_panel, at)));
+    }
+    kb_end(c->k);
+    c->w = wide;
+    c->w_panel = zero();
+}
+
 static void build(ConvNest *c, const Group *g) {
     const ConvPlan *p = c->p;
     Kernel *k = c->k;
@@ -583,6 +597,9 @@ static void build(ConvNest *c, const Group *g) {
     }
     c->inputs = conv_inputs(k, p, c->panel);
     c->take = conv_narrow_lanes(k, p->narrow);
+    c->w_panel = index_scale(c->panel, p->panel_floats);
+    if (p->widened)
+        widen_panel(c);
     body_start(c->body);
     if (p->int8)
         conv_int8_begin(c);
@@ -657,7 +674,9 @@ void lower_conv(Lower *l, const Group *g) {
         c.plain_w = kb_arg(c.k, "w", ELEM_F32, false, shape_count(&p.w->shape), shape_text(l->arena, TYPE_F32, &p.w->shape));
     else
         c.w = kb_arg(c.k, "w", ELEM_F32, false, p.panels * p.panel_floats, "packed weights");
-    if (p.packs)
+    if (!p.packs)
+        c.k->buffers[c.w].store = p.storage;
+    else
         c.w = kb_scratch(c.k, "packed", ELEM_F32, p.panel_floats / p.blocks);
     conv_nest(l, g, &c);
     c.k->title = arena_printf(l->arena, "%s%s", c.k->title, choice.why);

@@ -79,6 +79,8 @@ typedef struct {
     bool by_block;             /* all sums of the unit wait in scratch: input blocks are the outer loop, rows the inner */
     bool packs;                /* by_block: the task packs a block's weights itself, for its rows alone */
     int64_t panel_floats;      /* of packed weights */
+    Store storage;             /* of those */
+    bool widened;              /* a task begins by widening its panel into scratch: so many tiles read it again */
     double flops;              /* of one task */
 } ConvPlan;
 
@@ -92,6 +94,7 @@ int conv_combinations(const ConvPlan *p);
 void conv_combination(const ConvPlan *p, int combination, const TapPhase **phase);
 int64_t conv_phase_offset(const ConvPlan *p, int combination);  /* floats from the panel's begin */
 int64_t conv_taps(const ConvPlan *p, int combination);
+int64_t conv_weight_bytes(const ConvPlan *p);
 
 /* conv_points.c: the loop nest of CONV_POINTS; conv.c: of the others. */
 typedef struct {
@@ -100,6 +103,7 @@ typedef struct {
     Body *body;
     int x, w, stage;           /* buffers */
     int plain_w;               /* the weights as they are, where the task packs them */
+    Index w_panel;             /* where the panel begins in w */
     Index image, panel;
     Index image_begin;         /* of the task's unit */
     InputRange inputs;         /* what the panel reads: first unit, blocks */

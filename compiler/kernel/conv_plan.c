@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <math.h>
 
-enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8,
+enum { MIN_TASKS = 16, MIN_TASK_FLOPS = 400000, MAX_ROW_PIXELS = 128, MAX_UNIT = 8, MAX_STATEMENTS = 12000, LATENCY = 8, MIN_TILES_WIDENED = 3,
        BYTES_PER_CYCLE = 10 };               /* of weights, from memory or to it */
 #define CYCLES_TO_PACK 0.5                     /* a float, in the cache */
 
@@ -318,6 +318,8 @@ static double total_flops(const ConvPlan *p) {
     return 2 * (double)p->images * pixels * (double)p->out_channels * (double)p->group_in * taps;
 }
 
+int64_t conv_weight_bytes(const ConvPlan *p) { return p->panels * p->panel_floats * store_bytes(p->storage); }
+
 /* Rows of dimension 0 in one phase. */
 static int64_t most_rows(const ConvPlan *p) {
     int64_t rows = 1;
@@ -332,7 +334,7 @@ static void plan_tasks(ConvPlan *p, const Target *t, const Group *g) {
     int64_t rows = most_rows(p);
     p->parts = 1;
     p->unit = 1;
-    int64_t weights = p->panels * p->panel_floats * 4, image = p->x_image * 4;
+    int64_t weights = conv_weight_bytes(p), image = p->x_image * 4;
     if (p->form == CONV_IMAGES) {
         p->unit = g->sum_count ? MAX_UNIT : 8 * p->pixels;
     } else {
@@ -409,6 +411,17 @@ static void plan_packing(ConvPlan *p, const Target *t) {
     p->flops = total_flops(p) / (double)p->panels;
 }
 
+/* Tiles that a task reads its panel for. */
+static int64_t tiles_of_task(const ConvPlan *p) {
+    const TapDim *last = &p->dim[p->dims - 1];
+    int64_t tiles = 0;
+    for (int i = 0; i < last->phases; i++)
+        tiles += ceil_div(last->phase[i].count, p->pixels);
+    for (int i = 1; i < p->dims - 1; i++)
+        tiles *= p->dim[i].out;
+    return tiles * (p->dims > 1 ? p->part_rows : 1) * p->unit;
+}
+
 /* A body of a few operations stands behind every tile; a longer one behind the row, once. */
 static bool is_long_body(const Group *g) {
     int size = g->sum_count + g->output_count;
@@ -422,6 +435,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
     int channel = window_channel(p.window);
+    p.storage = p.int8 ? STORE_WHOLE : lower_storage(l, pack_is_constant(p.w));
     assert(!is_blocked(p.x) || p.x->channel == channel);
     p.axis = p.window->channel_last ? 1 : 2;
     int64_t in = p.x->shape.dim[channel], out = a->shape.dim[channel];
@@ -446,12 +460,14 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     plan_tasks(&p, l->target, g);
     if (conv_packs_each_time(l, p.w))
         plan_packing(&p, l->target);
+    bool fits_cache = p.panel_floats * 4 <= l->target->l2 / 2, rereads = tiles_of_task(&p) >= MIN_TILES_WIDENED;
+    p.widened = p.storage != STORE_WHOLE && p.form == CONV_TILED && !p.by_block && fits_cache && rereads;
     return p;
 }
 
 double conv_plan_cost(const ConvPlan *p) {
     double tasks = (double)(ceil_div(p->images, p->unit) * p->panels * p->parts);
-    double weights = (double)(p->panels * p->panel_floats * 4) / BYTES_PER_CYCLE;
+    double weights = (double)conv_weight_bytes(p) / BYTES_PER_CYCLE;
     return (product_cost(p) + weights) * conv_balance(tasks);
 }
 
@@ -468,7 +484,9 @@ void conv_plan_print(Writer *out, const ConvPlan *p) {
     if (p->merged > 1)
         writer_printf(out, ", %lld rows joined", (long long)p->merged);
     writer_printf(out, ", %lld input blocks of %lld%s, %lld panels of %lld KiB, tasks of %lld images x %lld rows%s%s",
-                  (long long)p->blocks, (long long)p->lanes, p->int8 ? " words" : "", (long long)p->panels, (long long)(p->panel_floats * 4 / 1024),
-                  (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "",
+                  (long long)p->blocks, (long long)p->lanes, p->int8 ? " words" : "", (long long)p->panels,
+                  (long long)(conv_weight_bytes(p) / p->panels / 1024), (long long)p->unit, (long long)p->part_rows, p->staged ? ", sums staged" : "",
                   p->packs ? ", weights packed by each task" : "");
+    if (p->storage != STORE_WHOLE)
+        writer_printf(out, ", weights %s%s", store_text[p->storage], p->widened ? ", widened per task" : "");
 }

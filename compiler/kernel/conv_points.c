@@ -50,7 +50,7 @@ static void sum_point(ConvNest *c, const Index *at) {
         inner /= (int)p->window->kernel[i];
         w = index_add(w, index_scale(tap[i], inner));
     }
-    w = index_add(index_scale(w, p->lanes * step), index_scale(c->panel, p->panel_floats));
+    w = index_add(index_scale(w, p->lanes * step), c->w_panel);
     x = index_var(kb_index(c->k, "xi", INDEX_AFFINE, x, zero()));
     w = index_var(kb_index(c->k, "wi", INDEX_AFFINE, w, zero()));
     if (p->narrow) {

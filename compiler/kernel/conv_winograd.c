@@ -322,6 +322,7 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
     else
         x = data_argument(l, c.k, p);
     c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
+    c.k->buffers[c.u].store = p->storage;
     c.body = body_new(l, c.k, g, p->slots);
     if (!p->split) {
         c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));

@@ -26,6 +26,7 @@ typedef struct {
     TileGrid grid;
     int width, slots, pixels;              /* W; V output blocks of a panel; P */
     int64_t panels, panel_floats;          /* of U */
+    Store storage;                         /* of U */
     bool split;                            /* V is made by a call of its own and kept in memory; else each task makes its own */
     int64_t unit, parts, part_tiles;       /* images of a range; parts of an image, tiles of one */
     int64_t range_tiles, groups;           /* tiles of a range, groups of P */

@@ -25,6 +25,8 @@ bool winograd_applies(const Lower *l, const Group *g) {
     return value_info(a->in[0])->layout == LAYOUT_BLOCKED && group_is_blocked(g);
 }
 
+static int64_t weight_bytes(const WinogradPlan *p) { return p->panels * p->panel_floats * store_bytes(p->storage); }
+
 /* ---- price ---- */
 
 /* Cycles to read `bytes` from where so many of them lie; half of it hides behind products. */
@@ -51,7 +53,7 @@ static double overlapped(const Target *t, double products, double bytes, double 
 /* All products. A point's weights stream in while the first group of tiles is multiplied, from memory for the first range; the
  * other groups find them in the cache of level 2, or of level 1 where they are few. */
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
-    double weights = (double)(p->panels * p->panel_floats * 4), slice = weights / (double)(p->panels * p->points);
+    double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->points);
     double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->blocks * p->lanes);
     double first = overlapped(t, group, weights, 1e9);
     double again = overlapped(t, (ranges - 1) * group, (ranges - 1) * weights, weights);
@@ -63,7 +65,7 @@ static double product_cost(const WinogradPlan *p, const Target *t, double ranges
 
 static double plan_cost(const WinogradPlan *p, const Target *t) {
     double ranges = (double)(ceil_div(p->images, p->unit) * p->parts), panels = (double)p->panels;
-    double weights = (double)(p->panels * p->panel_floats * 4), data = (double)winograd_range_floats(p) * 4;
+    double weights = (double)weight_bytes(p), data = (double)winograd_range_floats(p) * 4;
     double sums = (double)(p->groups * p->pixels * p->points * p->slots * p->width * 4);
     double task = panels * (result_cost(p) + read_cost(t, 2 * sums, sums)) + data_cost(p);
     double whole = weights + (double)value_floats(p->x, p->width) * 4;
@@ -101,7 +103,7 @@ static void try_range(WinogradPlan *best, WinogradPlan p, const Target *t, int64
         bool least = p.range_tiles <= p.pixels;      /* no smaller range would do better */
         if (!least && (!fits(&p, t) || p.range_tiles > MAX_RANGE_TILES))
             continue;
-        p.panel_inner = p.panels * p.panel_floats * 4 <= t->l2 / 2;
+        p.panel_inner = weight_bytes(&p) <= t->l2 / 2;
         p.cost = plan_cost(&p, t);
         if (best->cost == 0 || p.cost < best->cost)
             *best = p;
@@ -127,7 +129,7 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
     const Node *a = g->anchor;
     WinogradPlan p = { .f = winograd_make(m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                        .images = a->shape.dim[0], .in_channels = a->in[0]->shape.dim[1], .out_channels = a->shape.dim[1],
-                       .width = l->target->width };
+                       .width = l->target->width, .storage = lower_storage(l, pack_is_constant(a->in[1])) };
     assert(p.x->channel == 1);
     p.points = p.f.n * p.f.n;
     p.blocks = ceil_div(p.in_channels, p.width);
@@ -158,10 +160,12 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
 void winograd_plan_print(Writer *out, const WinogradPlan *p) {
     writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3), tile %d x %d tiles of %lld, %lld panels of %lld KiB, ",
                   p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels, p->f.m, p->f.m,
-                  p->slots * p->width, p->pixels, (long long)p->image_tiles, (long long)p->panels, (long long)(p->panel_floats * 4 / 1024));
+                  p->slots * p->width, p->pixels, (long long)p->image_tiles, (long long)p->panels, (long long)(weight_bytes(p) / p->panels / 1024));
     if (p->unit > 1)
         writer_printf(out, "tasks of %lld images", (long long)p->unit);
     else
         writer_printf(out, "tasks of %lld tiles", (long long)p->part_tiles);
     writer_text(out, p->split ? " x a panel" : "");
+    if (p->storage != STORE_WHOLE)
+        writer_printf(out, ", weights %s", store_text[p->storage]);
 }

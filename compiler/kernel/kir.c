@@ -14,6 +14,12 @@ const KOpInfo kop_info[KOP_COUNT] = {
 #include "kernel/kir.def"
 };
 
+const char *const store_text[STORE_COUNT] = { NULL, "u8", "bf16", "f16" };
+
+int store_bytes(Store s) {
+    return s == STORE_WHOLE ? 4 : s == STORE_U8 ? 1 : 2;
+}
+
 /* ---- indices ---- */
 
 Index index_const(int64_t value) {
@@ -335,6 +341,7 @@ void kb_store_lanes(Kernel *k, Access a, int buffer, Index at, Index lanes, int6
 void kb_add_to(Kernel *k, Access a, int buffer, Index at, Index lanes, Reg src) {
     assert((a == ACCESS_VECTOR || a == ACCESS_MASKED || a == ACCESS_SCALAR) && k->buffers[buffer].written);
     assert(k->regs[src].elem == ELEM_F32 && k->regs[src].vector == (a != ACCESS_SCALAR));
+    assert(store_bytes(k->buffers[buffer].store) != 2);
     Stm *s = append_access(k, STM_ADD_TO, a, buffer, at);
     s->arg[0] = src;
     s->lanes = lanes;

@@ -63,11 +63,16 @@ typedef enum { RUN_BATCH, RUN_STEP, RUN_LR, RUN_SMOOTHING, RUN_STEP_COUNT, RUN_S
 
 /* ---- memory ---- */
 typedef enum { BUFFER_ARG, BUFFER_SCRATCH } BufferKind;
+/* How memory holds an element: as its type does; as a byte; a float as bfloat16 or IEEE binary16, which loads widen exactly
+ * and stores round to nearest with ties to even (support/half.h). Nothing is added to memory of 16 bits (STM_ADD_TO). */
+typedef enum { STORE_WHOLE, STORE_U8, STORE_BF16, STORE_F16, STORE_COUNT } Store;
+extern const char *const store_text[STORE_COUNT];      /* NULL, "u8", "bf16", "f16" */
+int store_bytes(Store s);                              /* 4, 1, 2, 2 */
 typedef struct {
     const char *name;          /* a C identifier: "x", "weight", "conv1" */
     BufferKind kind;
     Elem elem;                 /* F32 or I32 */
-    bool u8;                   /* memory holds bytes */
+    Store store;               /* how memory holds it */
     bool written;
     int64_t count;             /* elements at full capacity; scratch: its size */
     int64_t scratch_offset;    /* SCRATCH: bytes from run->scratch */

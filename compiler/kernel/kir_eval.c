@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/half.h"
+
 enum { MAX_LANES = 16 };
 typedef union { float f; int32_t i; uint32_t u; bool m; } Lane;
 typedef struct { Lane lane[MAX_LANES]; } Value;
@@ -45,15 +47,16 @@ static Lane read_element(Eval *e, const Stm *s, int64_t at) {
         return v;
     const char *data = e->buffers[s->buffer].data;
     const Buffer *b = &e->k->buffers[s->buffer];
-    if (!b->u8) {
-        memcpy(&v, data + 4 * at, 4);
-        return v;
-    }
-    unsigned char byte = (unsigned char)data[at];
-    if (b->elem == ELEM_F32)
-        v.f = byte;
+    uint32_t raw = 0;
+    memcpy(&raw, data + store_bytes(b->store) * at, (size_t)store_bytes(b->store));
+    if (b->store == STORE_BF16)
+        v.f = bfloat_value((uint16_t)raw);
+    else if (b->store == STORE_F16)
+        v.f = half_value((uint16_t)raw);
+    else if (b->store == STORE_U8 && b->elem == ELEM_F32)
+        v.f = (float)raw;
     else
-        v.i = byte;
+        v.u = raw;
     return v;
 }
 
@@ -62,10 +65,14 @@ static void write_element(Eval *e, const Stm *s, int64_t at, Lane v) {
         return;
     char *data = e->buffers[s->buffer].data;
     const Buffer *b = &e->k->buffers[s->buffer];
-    if (b->u8)
-        data[at] = (char)(b->elem == ELEM_F32 ? (int32_t)v.f : v.i);
-    else
-        memcpy(data + 4 * at, &v, 4);
+    uint32_t raw = v.u;
+    if (b->store == STORE_BF16)
+        raw = bfloat_bits(v.f);
+    else if (b->store == STORE_F16)
+        raw = half_bits(v.f);
+    else if (b->store == STORE_U8)
+        raw = (unsigned char)(b->elem == ELEM_F32 ? (int32_t)v.f : v.i);
+    memcpy(data + store_bytes(b->store) * at, &raw, (size_t)store_bytes(b->store));
 }
 
 /* How many lanes an access touches. */

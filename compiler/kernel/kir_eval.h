@@ -6,7 +6,7 @@
 
 #include "kernel/kir.h"
 
-typedef struct { void *data; int64_t count; } EvalBuffer;    /* floats, 32-bit integers or bytes (Buffer.u8); count of them */
+typedef struct { void *data; int64_t count; } EvalBuffer;    /* as the buffer's memory holds them (Buffer.store); count of them */
 
 typedef struct {
     int64_t n;                             /* run-time batch */

@@ -211,7 +211,7 @@ static void print_buffers(const Printer *p) {
             writer_text(p->out, b->name);
         else
             writer_printf(p->out, "b%d", i);
-        writer_printf(p->out, ": %s x %lld", b->u8 ? "u8" : b->elem == ELEM_F32 ? "f32" : "i32", (long long)b->count);
+        writer_printf(p->out, ": %s x %lld", b->store ? store_text[b->store] : b->elem == ELEM_F32 ? "f32" : "i32", (long long)b->count);
         if (b->kind == BUFFER_SCRATCH)
             writer_printf(p->out, " at %lld", (long long)b->scratch_offset);
         else if (b->written)

@@ -174,6 +174,8 @@ static void check_store(Verifier *v, const Stm *s) {
     if (!v->ok)
         return;
     const Buffer *b = &v->k->buffers[s->buffer];
+    if (s->kind == STM_ADD_TO && store_bytes(b->store) == 2)
+        fail(v, "%s holds 16 bits, to which nothing is added", b->name);
     if (!b->written)
         fail(v, "%s is stored to but not declared written", b->name);
     if (!is_type(v, s->arg[0], b->elem, s->access != ACCESS_SCALAR) || s->access == ACCESS_SPLAT)
@@ -234,8 +236,17 @@ static void check_block(Verifier *v, const Stm *s) {
     }
 }
 
+static void check_buffers(Verifier *v) {
+    for (int i = 0; i < v->k->buffer_count; i++) {
+        const Buffer *b = &v->k->buffers[i];
+        if (store_bytes(b->store) == 2 && b->elem != ELEM_F32)
+            fail(v, "%s holds %s, but no floats", b->name, store_text[b->store]);
+    }
+}
+
 bool kernel_verify(const Kernel *k, Writer *why) {
     Verifier v = { .k = k, .why = why, .ok = true };
+    check_buffers(&v);
     v.reg_set = NEW_ARRAY(k->arena, bool, k->reg_count + 1);
     v.var_set = NEW_ARRAY(k->arena, bool, k->var_count);
     v.range = NEW_ARRAY(k->arena, Range, k->var_count);

@@ -49,6 +49,8 @@ typedef struct {
 /* A temporary of one call or from one call to a later one (packed weights, partial sums). Planned like a value;
  * `prepared`: lives in PREPARED and is made by entry prepare when lowering entry infer. */
 int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what);
+/* How packed weights are kept in memory: as module->storage says where entry prepare makes them once. */
+Store lower_storage(const Lower *l, bool prepared);
 /* Appends a call to the entry being lowered, or to prepare when `prepare`. */
 PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare);
 void call_arg_value(PlannedCall *c, Node *value);            /* in the order of the kernel's BUFFER_ARGs */

@@ -15,6 +15,10 @@ int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what) {
     return l->temp_count - 1;
 }
 
+Store lower_storage(const Lower *l, bool prepared) {
+    return prepared && l->entry == ENTRY_INFER ? l->module->storage : STORE_WHOLE;
+}
+
 PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare) {
     PlannedCall *c = NEW(l->arena, PlannedCall);
     *c = (PlannedCall){.kernel = k, .out = -1, .prepare = prepare && l->entry == ENTRY_INFER};
@@ -218,7 +222,7 @@ static uint64_t hash_prepared(const Module *m) {
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
-                  .apart = o->apart};
+                  .storage = o->storage, .apart = o->apart};
     static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     for (int i = 0; i < ENTRY_COUNT; i++)
         m->entry[i].name = names[i];

@@ -74,6 +74,7 @@ typedef struct {
     ConvAlgorithm conv;        /* AUTO: as timed, else the cheapest */
     const TuningSection *tuning;       /* NULL: nothing was timed */
     ConvDecision *decisions; int decision_count, decision_cap;
+    Store storage;             /* see LowerOptions */
     bool apart;                /* see LowerOptions */
 } Module;
 
@@ -84,6 +85,7 @@ typedef struct {
     bool blas;
     ConvAlgorithm conv;
     const TuningSection *tuning;
+    Store storage;             /* of weights that are packed once for `infer`: STORE_WHOLE, _BF16, _F16 */
     bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
 } LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);

@@ -305,10 +305,11 @@ void pack_block(Kernel *k, const ConvPlan *p, int from, int to, Index panel, Ind
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p) {
     bool constant = pack_is_constant(p->w);
     int64_t count = p->panels * p->panel_floats;
-    int temp = lower_temp(l, count * 4, constant, "packed weights");
+    int temp = lower_temp(l, conv_weight_bytes(p), constant, "packed weights");
     Kernel *k = lower_kernel(l, g, "_pack");
     int from = kb_arg(k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
     int to = kb_arg(k, "packed", ELEM_F32, true, count, "[panel][block][taps][lane][channels]");
+    k->buffers[to].store = p->storage;
     Pack s = pack_begin(k, p, from, to);
     s.panel = index_var(VAR_TASK);
     s.base = index_scale(s.panel, p->panel_floats);

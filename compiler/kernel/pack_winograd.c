@@ -62,10 +62,11 @@ static void transform(Pack *s, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS], Index to, in
 int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
     bool constant = pack_is_constant(p->w);
     int64_t count = p->panels * p->panel_floats;
-    int temp = lower_temp(l, count * 4, constant, "transformed weights");
+    int temp = lower_temp(l, count * store_bytes(p->storage), constant, "transformed weights");
     Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p };
     s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
     s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
+    s.k->buffers[s.to].store = p->storage;
     Index panel = index_var(VAR_TASK), block = index_const(0), lane = index_const(0);
     if (p->blocks > 1) {
         panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->blocks)));

@@ -4,6 +4,9 @@
 #include "kernel/kir.h"
 
 #include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 enum { CPU_FMA = 2, CPU_AVX2 = 4, CPU_AVX512 = 8, CPU_VNNI = 32 };
 enum { KIB = 1024 };
@@ -25,8 +28,10 @@ const Target *target_list(int *count) {
 static unsigned native_cpu(void) {
     unsigned cpu = 0;
 #if defined(__x86_64__) || defined(__i386__)
+    unsigned a, b, c = 0, d;
+    __get_cpuid(1, &a, &b, &c, &d);
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("fma") && (c & bit_F16C))
         cpu |= CPU_FMA;
     if (__builtin_cpu_supports("avx2"))
         cpu |= CPU_AVX2;

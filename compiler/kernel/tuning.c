@@ -90,6 +90,8 @@ const char *tuning_key(const Lower *l, const Group *g) {
     shape_words(w, weight ? a->in[1] : a, weight ? " with " : " to ");
     window_words(w, &a->attr.window);
     body_words(w, g);
+    if (lower_storage(l, true) != STORE_WHOLE)
+        writer_printf(w, " weights %s", store_text[lower_storage(l, true)]);
     return w->data;
 }
 

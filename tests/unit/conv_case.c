@@ -113,6 +113,14 @@ static void give(Arena *a, Memory *m, int space, int64_t bytes, float fill) {
         m->space[space][i] = fill;
 }
 
+/* Of argument number `arg`. */
+static int element_bytes(const Kernel *k, int arg) {
+    const Buffer *b = k->buffers;
+    while (b->kind != BUFFER_ARG || arg-- > 0)
+        b++;
+    return store_bytes(b->store);
+}
+
 void run_entry(const Module *m, Memory *mem, EntryId entry, int64_t n) {
     Arena *a = arena_new(0);
     Writer *why = writer_new(a);
@@ -122,7 +130,7 @@ void run_entry(const Module *m, Memory *mem, EntryId entry, int64_t n) {
         EvalBuffer args[64];
         for (int k = 0; k < c->arg_count; k++)
             args[k] = (EvalBuffer){ (char *)mem->space[c->args[k].space] + c->args[k].offset,
-                                    (mem->bytes[c->args[k].space] - c->args[k].offset) / 4 };
+                                    (mem->bytes[c->args[k].space] - c->args[k].offset) / element_bytes(c->kernel, k) };
         int64_t tasks = c->unit ? c->tasks * ((n + c->unit - 1) / c->unit) : c->tasks;
         for (int64_t t = 0; t < tasks; t++)
             if (!kernel_eval(c->kernel, args, &run, t, why)) {

@@ -8,6 +8,7 @@
 #include "kernel/kir_eval.h"
 
 enum { N = 1024, OUT = 128 * N };                   /* elements of an input, of the output */
+enum { ALL = 1 << 16, HALVES = 12 * ALL };          /* floats of 16 bits: every one of them; results */
 
 /* ---- the kernels under test ---- */
 
@@ -83,7 +84,7 @@ Kernel *kernel_of_accesses(Arena *arena, const Target *t) {
     int i = kb_arg(k, "v12", ELEM_I32, false, N + 64, ""), out = kb_arg(k, "out", ELEM_F32, true, OUT, "");
     int iout = kb_arg(k, "iout", ELEM_I32, true, OUT, ""), bytes = kb_arg(k, "task", ELEM_F32, false, N, "");
     int ibytes = kb_arg(k, "ibytes", ELEM_I32, true, N, "");
-    k->buffers[bytes].u8 = k->buffers[ibytes].u8 = true;
+    k->buffers[bytes].store = k->buffers[ibytes].store = STORE_U8;
     int scratch = kb_scratch(k, "scratch", ELEM_F32, 256), second = kb_scratch(k, "_second", ELEM_I32, 64);
     (void)r;
     int lanes = kb_loop(k, "lanes", index_const(-1), index_const(t->width + 2), 1);
@@ -152,9 +153,64 @@ Kernel *kernel_of_statements(Arena *arena, const Target *t) {
     return k;
 }
 
+/* Every float of 16 bits widened; narrowed: floats of any bits, and those at and beside the middle between two neighbours.
+ * Arguments as above, then all of them twice, and the narrowed ones twice. */
+Kernel *kernel_of_halves(Arena *arena, const Target *t) {
+    static const Store stores[] = { STORE_F16, STORE_BF16 };
+    Kernel *k = kernel_new(arena, t, MATH_STRICT, "halves", (Span){ 0 });
+    kb_arg(k, "f", ELEM_F32, false, N + 64, "");
+    kb_arg(k, "r", ELEM_F32, false, N + 64, "");
+    kb_arg(k, "i", ELEM_F32, false, N + 64, "");
+    int out = kb_arg(k, "out", ELEM_F32, true, OUT, ""), in[2], to[2];
+    kb_arg(k, "iout", ELEM_I32, true, OUT, "");
+    kb_arg(k, "bytes", ELEM_I32, false, N / 4, "");
+    kb_arg(k, "ibytes", ELEM_I32, true, N / 4, "");
+    for (int s = 0; s < 2; s++)
+        k->buffers[in[s] = kb_arg(k, store_text[stores[s]], ELEM_F32, false, ALL, "")].store = stores[s];
+    for (int s = 0; s < 2; s++)
+        k->buffers[to[s] = kb_arg(k, s ? "to_bf16" : "to_f16", ELEM_F32, true, HALVES, "")].store = stores[s];
+    for (int s = 0; s < 2; s++) {
+        Index at = index_var(kb_loop(k, "at", index_const(0), index_const(ALL), t->width));
+        Reg x = kb_load(k, ACCESS_VECTOR, in[s], at), u = kb_op(k, KOP_BITS, x, NO_REG, NO_REG);
+        kb_store(k, ACCESS_VECTOR, out, index_plus(at, s * ALL), x);
+        for (int near = 0; near < 4; near++) {                     /* the number itself, below, at and above the middle */
+            Reg by = kb_int(k, near ? (s ? 0x8000 : 0x1000) + near - 2 : 0, true);
+            Reg y = kb_op(k, KOP_FLOAT, kb_op(k, KOP_IADD, u, by, NO_REG), NO_REG, NO_REG);
+            kb_store(k, ACCESS_VECTOR, to[s], index_plus(at, near * ALL), y);
+        }
+        kb_end(k);
+        at = index_var(kb_loop(k, "at", index_const(0), index_const(ALL), 61));
+        x = kb_load(k, ACCESS_SCALAR, in[s], at);
+        u = kb_op(k, KOP_BITS, x, NO_REG, NO_REG);
+        kb_store(k, ACCESS_SCALAR, to[s], index_plus(at, 4 * ALL), x);
+        kb_store(k, ACCESS_SCALAR, 4, at, u);
+        for (int near = 0; near < 3; near++) {
+            Reg y = kb_op(k, KOP_IADD, u, kb_int(k, (s ? 0x7fff : 0xfff) + near, false), NO_REG);
+            kb_store(k, ACCESS_SCALAR, to[s], index_plus(at, (5 + near) * ALL), kb_op(k, KOP_FLOAT, y, NO_REG, NO_REG));
+        }
+        kb_end(k);
+        at = index_var(kb_loop(k, "at", index_const(0), index_const(N), t->width));
+        for (int from = 0; from < 3; from++)
+            kb_store(k, ACCESS_VECTOR, to[s], index_plus(at, 8 * ALL + from * N), kb_load(k, ACCESS_VECTOR, from, at));
+        kb_end(k);
+        Index some = index_var(kb_loop(k, "lanes", index_const(-1), index_const(t->width + 2), 1));
+        at = index_plus(index_scale(some, 64), 9 * ALL + 1024);
+        x = kb_load_lanes(k, ACCESS_MASKED, in[s], index_plus(index_scale(some, 3001), 4000), some, 0);
+        kb_store(k, ACCESS_VECTOR, to[s], at, x);
+        kb_store_lanes(k, ACCESS_MASKED, to[s], index_plus(at, 4096), some, 0, x);
+        kb_store_lanes(k, ACCESS_STRIDED, to[s], index_plus(at, 8192), some, 3, x);
+        x = kb_load_lanes(k, ACCESS_STRIDED, in[s], index_const(50000), some, -1009);
+        kb_store(k, ACCESS_VECTOR, to[s], index_plus(at, 20480), x);
+        kb_store(k, ACCESS_VECTOR, to[s], index_plus(at, 24576), kb_load(k, ACCESS_SPLAT, in[s], index_plus(index_scale(some, 2003), 9000)));
+        kb_end(k);
+    }
+    kernel_finish(k);
+    return k;
+}
+
 /* ---- running both ways ---- */
 
-typedef struct { float f[N + 64], r[N + 64]; int32_t i[N + 64]; float out[OUT]; int32_t iout[OUT]; uint8_t bytes[N], ibytes[N]; float scratch[1024]; } Data;
+typedef struct { float f[N + 64], r[N + 64]; int32_t i[N + 64]; float out[OUT]; int32_t iout[OUT]; uint8_t bytes[N], ibytes[N]; float scratch[1024]; uint16_t all[ALL], halves[2][HALVES]; } Data;
 
 static uint32_t random_bits(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;
@@ -172,6 +228,8 @@ static Data *data_new(Arena *arena) {
     }
     for (int i = 0; i < N; i++)
         d->bytes[i] = (uint8_t)random_bits(&state);
+    for (int i = 0; i < ALL; i++)
+        d->all[i] = (uint16_t)i;
     d->i[8] = 100;
     return d;
 }
@@ -190,13 +248,14 @@ static bool same_bits(const void *a, const void *b, int count, bool floats) {
 }
 
 static bool evaluate(const Kernel *k, Data *d, int64_t n, int64_t task, Writer *why) {
-    EvalBuffer args[] = { { d->f, N + 64 }, { d->r, N + 64 }, { d->i, N + 64 }, { d->out, OUT }, { d->iout, OUT }, { d->bytes, N }, { d->ibytes, N } };
+    EvalBuffer args[] = { { d->f, N + 64 }, { d->r, N + 64 }, { d->i, N + 64 }, { d->out, OUT }, { d->iout, OUT }, { d->bytes, N }, { d->ibytes, N },
+                          { d->all, ALL }, { d->all, ALL }, { d->halves[0], HALVES }, { d->halves[1], HALVES } };
     EvalRun run = { .n = n, .step = 12, .lr = 0.25f, .smoothing = 0.1f, .step_count = 12, .seed = { 0xdeadbeefu, 7 } };
     return kernel_eval(k, args, &run, task, why);
 }
 
 static void run_compiled(SalunKernel *kernel, Data *d, int64_t n, int64_t task) {
-    void *args[] = { d->f, d->r, d->i, d->out, d->iout, d->bytes, d->ibytes };
+    void *args[] = { d->f, d->r, d->i, d->out, d->iout, d->bytes, d->ibytes, d->all, d->all, d->halves[0], d->halves[1] };
     SalunRun run = { .n = n, .batch = (float)n, .step = 12, .lr = 0.25f, .smoothing = 0.1f, .step_count = 12, .seed = { 0xdeadbeefu, 7 }, .scratch = d->scratch };
     kernel(args, &run, task);
 }
@@ -210,6 +269,13 @@ const char *kernel_compare(Arena *arena, const Kernel *k, SalunKernel *compiled)
         run_compiled(compiled, got, 4 + task, task);
     }
     bool same = same_bits(got->out, expected->out, OUT, true) && same_bits(got->iout, expected->iout, OUT, false);
+    for (int s = 0; s < 2 && same; s++)
+        for (int i = 0; i < HALVES && same; i++) {
+            unsigned x = got->halves[s][i], y = expected->halves[s][i], infinite = s ? 0x7f80 : 0x7c00, quiet = s ? 0x40 : 0x200;
+            same = x == y || ((x & 0x7fff) > infinite && (x | quiet) == y);    /* widened and narrowed at once: as it was */
+            if (!same)
+                fprintf(stderr, "%s %d: %04x, not %04x\n", s ? "bf16" : "f16", i, x, y);
+        }
     return same && !memcmp(got->ibytes, expected->ibytes, N) ? NULL : arena_printf(arena, "%s: not the evaluator's bits", k->name);
 }
 

@@ -44,7 +44,7 @@ static int64_t element_bytes(const Kernel *k, int i) {
     const Buffer *b = k->buffers;
     while (b->kind != BUFFER_ARG || i-- > 0)
         b++;
-    return b->u8 ? 1 : 4;
+    return store_bytes(b->store);
 }
 
 static void run_call(ModuleEval *e, const Call *c) {

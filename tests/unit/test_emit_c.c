@@ -62,7 +62,7 @@ static void check_same(const Kernel *k, SalunKernel *compiled) {
 
 static void check_target(const Target *t, const char *cc, const char *flags) {
     Kernel *kernels[] = { kernel_of_operations(arena, t, false), kernel_of_operations(arena, t, true), kernel_of_accesses(arena, t),
-                          kernel_of_statements(arena, t) };
+                          kernel_of_statements(arena, t), kernel_of_halves(arena, t) };
     const char *path = print_file(t, kernels, COUNT(kernels)), *object = arena_printf(arena, "%s/%s-%s-%d.so", folder, t->name, cc, (int)strlen(flags));
     const char *command = arena_printf(arena, "%s %s -ffp-contract=off -Wall -Wextra -Werror -I%s -shared -fPIC -o %s %s -lm", cc, flags, RUNTIME_DIR, object, path);
     if (system(command) != 0)

@@ -98,14 +98,15 @@ static Kernel *estimates(const Target *t) {
     return k;
 }
 
-enum { KERNELS = 5 };
+enum { KERNELS = 6 };
 
 static void make_kernels(const Target *t, Kernel **k) {
     k[0] = kernel_of_operations(arena, t, false);
     k[1] = kernel_of_operations(arena, t, true);
     k[2] = kernel_of_accesses(arena, t);
     k[3] = kernel_of_statements(arena, t);
-    k[4] = estimates(t);
+    k[4] = kernel_of_halves(arena, t);
+    k[5] = estimates(t);
 }
 
 /* Buffers of the test never overlap: every kernel is made with all that can be said of them. */
