@@ -96,6 +96,22 @@ static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
     }
 }
 
+/* Lanes of an input block that are channels of the panel's groups; those that fill up the last vector are not. */
+static void begin_block(ConvNest *c, Index block) {
+    const ConvPlan *p = c->p;
+    bool uneven = p->inputs.uneven, filled = p->window->groups == 1 && p->in_channels % p->width && p->lanes == p->width;
+    Index unit = index_scale(index_add(c->inputs.first, block), -p->width);
+    c->lane_begin = zero();
+    c->lane_end = index_const(p->lanes);
+    if (uneven) {
+        Index before = index_var(kb_index(c->k, "before", INDEX_MAX, index_add(c->inputs.begin, unit), zero()));
+        int steps = kb_index(c->k, "steps", INDEX_DIV, before, index_const(p->unroll));
+        c->lane_begin = index_scale(index_var(steps), p->unroll);
+    }
+    if (uneven || filled)
+        c->lane_end = index_var(kb_index(c->k, "lanes", INDEX_MIN, index_add(c->inputs.end, unit), index_const(p->lanes)));
+}
+
 static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) {
     const ConvPlan *p = c->p;
     if (p->narrow) {
@@ -106,7 +122,7 @@ static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) 
         sum_lanes(c, t, x, w, unroll);
         return;
     }
-    int lane = kb_loop(c->k, "lane", zero(), index_const(p->lanes), unroll);
+    int lane = kb_loop(c->k, "lane", c->lane_begin, c->lane_end, unroll);
     sum_lanes(c, t, index_add(x, index_scale(index_var(lane), p->x_lane)),
               index_add(w, index_scale(index_var(lane), (int64_t)p->slots * p->width)), unroll);
     kb_end(c->k);
@@ -162,6 +178,7 @@ static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
     int opened = 0;
     if (p->blocks > 1 && !p->by_block) {
         Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
+        begin_block(c, block);
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, taps * w_lanes));
         opened++;
@@ -455,6 +472,7 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
     x = index_add(x, index_scale(c->inputs.first, p->x_unit));
     if (p->blocks > 1) {
         Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
+        begin_block(c, block);
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, p->lanes * p->slots * p->width));
     }
@@ -534,6 +552,7 @@ static void images_by_block(ConvNest *c, Index end) {
     kb_end(k);
     if (p->blocks > 1)
         s.block = index_var(kb_loop(k, "block", zero(), c->inputs.count, 1));
+    begin_block(c, s.block);
     if (p->packs)
         pack_block(k, p, c->plain_w, c->w, c->panel, s.block);
     c->image = open_images(c, end);
@@ -600,6 +619,7 @@ static void build(ConvNest *c, const Group *g) {
     c->w_panel = index_scale(c->panel, p->panel_floats);
     if (p->widened)
         widen_panel(c);
+    c->lane_end = index_const(p->lanes);
     body_start(c->body);
     if (p->int8)
         conv_int8_begin(c);

@@ -36,7 +36,7 @@ typedef struct {
     bool uneven;               /* found at run time */
     int64_t base, step, together;  /* else the first is base + panel / together * step */
 } PanelInputs;
-typedef struct { Index first, count; } InputRange;
+typedef struct { Index first, count, begin, end; } InputRange;  /* units; the channels among them, where units are not whole */
 void panel_inputs_plan(PanelInputs *s, bool equal);            /* from the first line; equal: else all panels read all units */
 InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel);  /* emits what it takes to know them */
 
@@ -107,6 +107,7 @@ typedef struct {
     Index image, panel;
     Index image_begin;         /* of the task's unit */
     InputRange inputs;         /* what the panel reads: first unit, blocks */
+    Index lane_begin, lane_end;  /* of the current block's lanes, those that the panel reads */
     Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
     int start, scale;          /* int8: buffers of conv_int8.c */
     Reg *scales;               /* int8: per slot */

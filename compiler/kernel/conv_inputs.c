@@ -56,12 +56,12 @@ InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel) {
     if (!s->uneven) {
         if (s->step)
             panel = divide(k, "group", panel, s->together);
-        return (InputRange){ index_plus(index_scale(panel, s->step), s->base), index_const(s->most) };
+        return (InputRange){ index_plus(index_scale(panel, s->step), s->base), index_const(s->most), index_const(0), index_const(s->in_channels) };
     }
     Index lo = index_scale(panel, s->channels);
     Index hi = index_var(kb_index(k, "channels", INDEX_MIN, index_plus(lo, s->channels), index_const(s->out_channels)));
     Index group = divide(k, "group", lo, s->group_out), groups = divide(k, "groups", index_plus(hi, s->group_out - 1), s->group_out);
-    Index first = divide(k, "first", index_scale(group, s->group_in), s->unit);
-    Index end = divide(k, "last", index_plus(index_scale(groups, s->group_in), s->unit - 1), s->unit);
-    return (InputRange){ first, index_add(end, index_scale(first, -1)) };
+    Index begin = index_scale(group, s->group_in), end = index_scale(groups, s->group_in);
+    Index first = divide(k, "first", begin, s->unit), last = divide(k, "last", index_plus(end, s->unit - 1), s->unit);
+    return (InputRange){ first, index_add(last, index_scale(first, -1)), begin, end };
 }

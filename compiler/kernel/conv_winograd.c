@@ -119,11 +119,14 @@ static void multiply(Nest *c) {
     Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * p->lanes * channel));
     int unroll = p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1;
     zero_sums(c);
-    Index block = zero(), lane = zero();
-    if (p->blocks > 1)
+    Index block = zero(), lane = zero(), lanes = index_const(p->lanes);
+    if (p->blocks > 1) {
         block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+        if (p->in_channels % p->width)         /* the last block has fewer */
+            lanes = index_var(kb_index(c->k, "lanes", INDEX_MIN, lanes, index_plus(index_scale(block, -p->width), p->in_channels)));
+    }
     if (p->lanes > unroll)
-        lane = index_var(kb_loop(c->k, "lane", zero(), index_const(p->lanes), unroll));
+        lane = index_var(kb_loop(c->k, "lane", zero(), lanes, unroll));
     v = index_add(index_add(v, index_scale(block, tile_block)), lane);
     u = index_add(u, index_scale(index_add(index_scale(block, p->lanes), lane), channel));
     sum_lanes(c, v, u, unroll);
