@@ -92,10 +92,10 @@ static const char *piece_at(const char *file, int64_t space, int64_t offset) {
 
 /* ---- writing ---- */
 
-static uint64_t checksum(Head head, const Piece *table) {
+static uint64_t checksum(Head head, const void *table) {
     head.sum = 0;
     uint64_t sum = hash_bytes(HASH_START, &head, sizeof head);
-    return hash_bytes(sum, table, head.pieces * sizeof *table);
+    return hash_bytes(sum, table, head.pieces * sizeof(Piece));
 }
 
 static size_t round_up(size_t bytes, size_t to) {
@@ -194,7 +194,7 @@ int salun_prepared_check(const SalunProgram *p, const void *data, size_t bytes, 
         return salun_error(err, SALUN_BAD_INPUT, "%s: prepared weights of version %" PRIu64 ", this program reads %d", name, head.version, VERSION);
     if (head.bytes != bytes)
         return salun_error(err, SALUN_BAD_INPUT, "%s: the file has %zu bytes of %" PRIu64, name, bytes, head.bytes);
-    if (head.pieces > (bytes - sizeof head) / sizeof(Piece) || head.sum != checksum(head, (const Piece *)((const Head *)data + 1)))
+    if (head.pieces > (bytes - sizeof head) / sizeof(Piece) || head.sum != checksum(head, (const char *)data + sizeof head))
         return damaged(name, err);
     if (head.hash != p->prepared_hash)
         return salun_error(err, SALUN_BAD_INPUT, "%s: these weights were prepared by another program than this %s (another network, target or "

@@ -103,7 +103,8 @@ static int measure(App *a, SalunError *err) {
     if (!a->images)
         fill_random(a);
     double seconds = a->o.bench > 0 ? a->o.bench : 1;
-    return (a->o.profile ? app_profile : app_bench)(a->m, n, (const void *const *)a->in, a->out, seconds, err);
+    code = (a->o.profile ? app_profile : app_bench)(a->m, n, (const void *const *)a->in, a->out, seconds, err);
+    return code ? code : salun_map_check(err);
 }
 
 /* ---- classifying ---- */

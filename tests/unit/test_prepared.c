@@ -214,9 +214,30 @@ static void test_damaged(void **state) {
     free(data);
 }
 
+/* The last test: what was cut stays known. Missing numbers read as zeros, and are told. */
+static void test_cut_while_mapped(void **state) {
+    (void)state;
+    SalunProgram p = deployed();
+    SalunError err;
+    float y[TINY_BATCH * TINY_OUT];
+    SalunModel *m = model_new(&p, 1);
+    assert_int_equal(salun_save_prepared(m, path_of("w.prepared"), &err), 0);
+    salun_map_guard();
+    load(m, "w.prepared");
+    assert_int_equal(salun_map_check(&err), 0);
+    assert_int_equal(truncate(path_of("w.prepared"), 0), 0);
+    infer(m, y);
+    for (int i = 0; i < TINY_BATCH * TINY_OUT; i++)
+        assert_true(y[i] == 0);
+    assert_int_equal(salun_map_check(&err), SALUN_BAD_INPUT);
+    assert_non_null(strstr(err.text, "w.prepared: the file was cut short"));
+    salun_destroy(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_life), cmocka_unit_test(test_refused), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_cut_while_mapped),
     };
     if (!mkdtemp(folder))
         return 1;
