@@ -110,7 +110,7 @@ def generic_table(results, name):
 
 
 TABLES = {"networks": network_table, "start": start_table, "memory": memory_table, "compilation": compile_table, "peaks": peak_table,
-          "backends": lambda r: generic_table(r, "backends"), "sweep": lambda r: generic_table(r, "sweep"),
+          "backends": lambda r: generic_table(r, "backends"), "tuning": lambda r: generic_table(r, "tuning"), "sweep": lambda r: generic_table(r, "sweep"),
           "growth": lambda r: generic_table(r, "growth"), "targets": lambda r: generic_table(r, "targets")}
 
 
