@@ -78,10 +78,20 @@ void conv_narrow(ConvNest *c, int pixels, unsigned valid, int64_t pixel_step, In
     }
 }
 
+/* a / d, where d divides every coefficient. */
+static Index index_part(Index a, int64_t d) {
+    a.base /= d;
+    for (int i = 0; i < a.count; i++)
+        a.term[i].coef /= d;
+    return a;
+}
+
 /* `count` lanes of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
 static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
     const ConvPlan *p = c->p;
     int x0 = kb_index(c->k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(c->k, "wi", INDEX_AFFINE, w, zero());
+    Index passed = index_add(w, index_scale(c->weights, -1));
+    ahead_fetch(c->k, p->ahead, c->w, c->ahead, index_part(passed, (int64_t)p->slots * p->width));
     for (int u = 0; u < count; u++) {
         Reg weight[8];
         for (int v = 0; v < p->slots; v++)
@@ -357,15 +367,20 @@ static Index tile_data(const Walk *s, Index first) {
     return x;
 }
 
-static Index tile_weights(const Walk *s) {
-    const ConvPlan *p = s->c->p;
+/* Where the weights of a tile lie, and its share of the next panel. */
+static void begin_weights(Walk *s, Index first) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
     int64_t offset = conv_phase_offset(p, s->combination);
-    if (p->packs)
-        return index_const(offset / p->blocks);
-    Index at = index_plus(s->c->w_panel, offset);
-    if (p->by_block)
-        at = index_add(at, index_scale(s->block, conv_taps(p, s->combination) * p->lanes * p->slots * p->width));
-    return at;
+    c->weights = p->packs ? index_const(offset / p->blocks) : index_plus(c->w_panel, offset);
+    if (p->by_block && !p->packs)
+        c->weights = index_add(c->weights, index_scale(s->block, conv_taps(p, s->combination) * p->lanes * p->slots * p->width));
+    if (!p->ahead.lines)
+        return;
+    Index pixel = zero();
+    for (int i = 0; i < p->dims; i++)
+        pixel = index_add(index_scale(pixel, p->dim[i].phase[0].count), i == p->dims - 1 ? first : s->q[i]);
+    c->ahead = index_add(index_plus(c->w_panel, p->panel_floats), index_scale(pixel, ceil_div(p->ahead.share, p->pixels)));
 }
 
 static void row_tiles(Walk *s, int phase) {
@@ -381,8 +396,9 @@ static void row_tiles(Walk *s, int phase) {
         if (t->repeat > 1)
             first = index_var(kb_loop(c->k, "tile", first, index_const(end), t->pixels));
         start_tile(s, t, first);
+        begin_weights(s, first);
         if (conv_taps(p, s->combination) > 0)
-            sum_tile(s, t, tile_data(s, first), tile_weights(s));
+            sum_tile(s, t, tile_data(s, first), c->weights);
         finish_tile(s, first, (int)t->pixels);
         if (t->repeat > 1)
             kb_end(c->k);
@@ -470,6 +486,8 @@ static Index image_tiles(ConvNest *c, Index begin, Index end, int pixels) {
     Tile t = { pixels, (1u << pixels) - 1, p->x_image };
     Index x = index_scale(first, p->x_image), w = c->w_panel;
     x = index_add(x, index_scale(c->inputs.first, p->x_unit));
+    c->weights = w;
+    c->ahead = index_plus(w, p->panel_floats);
     if (p->blocks > 1) {
         Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
         begin_block(c, block);

@@ -40,6 +40,14 @@ typedef struct { Index first, count, begin, end; } InputRange;  /* units; the ch
 void panel_inputs_plan(PanelInputs *s, bool equal);            /* from the first line; equal: else all panels read all units */
 InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel);  /* emits what it takes to know them */
 
+/* Weights that few tiles use are fetched into the cache of level 2 before their turn: while a tile is summed, its share of
+ * what is read next. `lines` of 64 bytes per `unroll` lanes, 0: none; a tile's share is `share` floats. */
+typedef struct { int lines, unroll; int64_t share; } Ahead;
+/* floats: of the weights that `tiles` tiles one after the other read, each `lanes` input channels and taps; `uses`: how often in all. */
+Ahead ahead_plan(const Target *t, int64_t floats, int64_t tiles, int64_t uses, int64_t lanes, int unroll);
+/* Emits it for the lanes from number `lane` on; `at`: where in buffer w the share of the tile begins. */
+void ahead_fetch(Kernel *k, Ahead a, int w, Index at, Index lane);
+
 typedef enum {
     CONV_TILED,                /* tiles along the last dimension */
     CONV_IMAGES,               /* no spatial dimension: tiles of images */
@@ -81,6 +89,7 @@ typedef struct {
     int64_t panel_floats;      /* of packed weights */
     Store storage;             /* of those */
     bool widened;              /* a task begins by widening its panel into scratch: so many tiles read it again */
+    Ahead ahead;               /* per tile of P pixels: of the next panel */
     double flops;              /* of one task */
 } ConvPlan;
 
@@ -108,6 +117,7 @@ typedef struct {
     Index image_begin;         /* of the task's unit */
     InputRange inputs;         /* what the panel reads: first unit, blocks */
     Index lane_begin, lane_end;  /* of the current block's lanes, those that the panel reads */
+    Index weights, ahead;      /* where the tile's weights begin, and what it fetches ahead */
     Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
     int start, scale;          /* int8: buffers of conv_int8.c */
     Reg *scales;               /* int8: per slot */

@@ -422,6 +422,17 @@ static int64_t tiles_of_task(const ConvPlan *p) {
     return tiles * (p->dims > 1 ? p->part_rows : 1) * p->unit;
 }
 
+/* Tiles of all images that use a panel. */
+static void plan_ahead(ConvPlan *p, const Target *t) {
+    if (conv_combinations(p) > 1 || p->form == CONV_POINTS || p->by_block || p->widened)
+        return;
+    int64_t tiles = p->dims ? ceil_div(p->dim[p->dims - 1].phase[0].count, p->pixels) : 1;
+    for (int i = 0; i < p->dims - 1; i++)
+        tiles *= p->dim[i].phase[0].count;
+    int64_t uses = p->dims ? tiles * p->images : ceil_div(p->images, p->pixels);
+    p->ahead = ahead_plan(t, p->panel_floats, tiles, uses, p->blocks * p->lanes * conv_taps(p, 0), p->unroll);
+}
+
 /* A body of a few operations stands behind every tile; a longer one behind the row, once. */
 static bool is_long_body(const Group *g) {
     int size = g->sum_count + g->output_count;
@@ -462,6 +473,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
         plan_packing(&p, l->target);
     bool fits_cache = p.panel_floats * 4 <= l->target->l2 / 2, rereads = tiles_of_task(&p) >= MIN_TILES_WIDENED;
     p.widened = p.storage != STORE_WHOLE && p.form == CONV_TILED && !p.by_block && fits_cache && rereads;
+    plan_ahead(&p, l->target);
     return p;
 }
 

@@ -117,7 +117,7 @@ static void multiply(Nest *c) {
     Index v = index_add(index_scale(group, p->points), point);
     v = index_add(c->v_base, index_scale(v, p->blocks * tile_block));
     Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * p->lanes * channel));
-    int unroll = p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1;
+    int unroll = winograd_unroll(p);
     zero_sums(c);
     Index block = zero(), lane = zero(), lanes = index_const(p->lanes);
     if (p->blocks > 1) {
@@ -127,6 +127,8 @@ static void multiply(Nest *c) {
     }
     if (p->lanes > unroll)
         lane = index_var(kb_loop(c->k, "lane", zero(), lanes, unroll));
+    Index next = index_plus(u, p->blocks * p->lanes * channel);
+    ahead_fetch(c->k, p->ahead, c->u, index_add(next, index_scale(group, p->ahead.share)), index_add(index_scale(block, p->lanes), lane));
     v = index_add(index_add(v, index_scale(block, tile_block)), lane);
     u = index_add(u, index_scale(index_add(index_scale(block, p->lanes), lane), channel));
     sum_lanes(c, v, u, unroll);
