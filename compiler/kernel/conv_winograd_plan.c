@@ -149,8 +149,7 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
         if (out_blocks % slots == 0 && conv_tile_pixels(l->target, slots) > 0)
             try_slots(&best, p, l->target, slots);
     int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
-    int64_t uses = best.groups * (best.panels * best.panel_floats * 4 <= l->target->l2 / 2 ? ranges : 1);
-    best.ahead = ahead_plan(l->target, best.blocks * best.lanes * best.slots * best.width, best.groups, uses, best.blocks * best.lanes, winograd_unroll(&best));
+    best.ahead = ahead_plan(l->target, best.blocks * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.blocks * best.lanes, winograd_unroll(&best));
     best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
     best.shares = ceil_div(best.blocks, best.share_blocks);
     double channels = (double)(best.blocks * best.lanes) * (double)(best.panels * best.slots);
