@@ -10,6 +10,7 @@ typedef struct {
     const WinogradPlan *p;
     Body *body;
     int u, v, m;                           /* buffers */
+    int w;                                 /* the weights as they are, where the task transforms them */
     int lines;                             /* scratch: half of the results' transform */
     TileSource data;
     Index unit, part;                      /* the range */
@@ -107,39 +108,92 @@ static Index sums_index(const WinogradPlan *p, Index point, Index tile, int slot
     return index_scale(index_plus(index_scale(at, p->slots), slot), p->width);
 }
 
+static int64_t sums_floats(const WinogradPlan *p) { return p->groups * p->pixels * p->points * p->slots * p->width; }
+
+/* Where a register tile's sums are in M. */
+static Index tile_sums(Nest *c, Index point, Index group) {
+    return affine(c, "to", sums_index(c->p, point, index_scale(group, c->p->pixels), 0));
+}
+
+static Index tile_sum(const Nest *c, Index to, int slot, int tile) {
+    return index_plus(to, ((int64_t)tile * c->p->slots + slot) * c->p->width);
+}
+
+static void load_sums(Nest *c, Index to) {
+    for (int i = 0; i < c->p->pixels; i++)
+        for (int s = 0; s < c->p->slots; s++) {
+            Reg *r = accumulator(c, s, i);
+            if (*r == NO_REG)
+                *r = kb_reg(c->k, ELEM_F32, true);
+            kb_set(c->k, *r, KOP_MOVE, kb_load(c->k, ACCESS_VECTOR, c->m, tile_sum(c, to, s, i)), NO_REG, NO_REG);
+        }
+}
+
+static void store_sums(Nest *c, Index to) {
+    for (int i = 0; i < c->p->pixels; i++)
+        for (int s = 0; s < c->p->slots; s++)
+            kb_store(c->k, ACCESS_VECTOR, c->m, tile_sum(c, to, s, i), *accumulator(c, s, i));
+}
+
+/* The lanes of a block, added to the sums; v and u: of its first. next: where the weights that are fetched ahead begin, or NULL. */
+static void sum_block(Nest *c, Index block, Index v, Index u, const Index *next) {
+    const WinogradPlan *p = c->p;
+    int unroll = winograd_unroll(p);
+    Index lane = zero(), lanes = index_const(p->lanes);
+    if (p->blocks > 1 && p->in_channels % p->width)    /* the last block has fewer */
+        lanes = index_var(kb_index(c->k, "lanes", INDEX_MIN, lanes, index_plus(index_scale(block, -p->width), p->in_channels)));
+    if (p->lanes > unroll)
+        lane = index_var(kb_loop(c->k, "lane", zero(), lanes, unroll));
+    if (next)
+        ahead_fetch(c->k, p->ahead, c->u, *next, index_add(index_scale(block, p->lanes), lane));
+    sum_lanes(c, index_add(v, lane), index_add(u, index_scale(lane, (int64_t)p->slots * p->width)), unroll);
+    if (p->lanes > unroll)
+        kb_end(c->k);
+}
+
 /* All points of all tiles with one panel: n^2 products of matrices. */
 static void multiply(Nest *c) {
     const WinogradPlan *p = c->p;
-    int64_t channel = (int64_t)p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
+    int64_t block_floats = p->lanes * p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
     Index groups = group_count(c);
     Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
     Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
     Index v = index_add(index_scale(group, p->points), point);
     v = index_add(c->v_base, index_scale(v, p->blocks * tile_block));
-    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * p->lanes * channel));
-    int unroll = winograd_unroll(p);
+    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * block_floats)), block = zero();
+    Index next = index_add(index_plus(u, p->blocks * block_floats), index_scale(group, p->ahead.share));
     zero_sums(c);
-    Index block = zero(), lane = zero(), lanes = index_const(p->lanes);
-    if (p->blocks > 1) {
+    if (p->blocks > 1)
         block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
-        if (p->in_channels % p->width)         /* the last block has fewer */
-            lanes = index_var(kb_index(c->k, "lanes", INDEX_MIN, lanes, index_plus(index_scale(block, -p->width), p->in_channels)));
-    }
-    if (p->lanes > unroll)
-        lane = index_var(kb_loop(c->k, "lane", zero(), lanes, unroll));
-    Index next = index_plus(u, p->blocks * p->lanes * channel);
-    ahead_fetch(c->k, p->ahead, c->u, index_add(next, index_scale(group, p->ahead.share)), index_add(index_scale(block, p->lanes), lane));
-    v = index_add(index_add(v, index_scale(block, tile_block)), lane);
-    u = index_add(u, index_scale(index_add(index_scale(block, p->lanes), lane), channel));
-    sum_lanes(c, v, u, unroll);
-    for (int i = (p->blocks > 1) + (p->lanes > unroll); i; i--)
+    sum_block(c, block, index_add(v, index_scale(block, tile_block)), index_add(u, index_scale(block, block_floats)), &next);
+    if (p->blocks > 1)
         kb_end(c->k);
-    Index to = affine(c, "to", sums_index(p, point, index_scale(group, p->pixels), 0));
-    for (int i = 0; i < p->pixels; i++)
-        for (int s = 0; s < p->slots; s++)
-            kb_store(c->k, ACCESS_VECTOR, c->m, index_plus(to, i * channel + (int64_t)s * p->width), *accumulator(c, s, i));
+    store_sums(c, tile_sums(c, point, group));
     kb_end(c->k);
     kb_end(c->k);
+}
+
+/* The same, one input block after the other, whose weights are transformed here; every sum runs in the same order. */
+static void multiply_by_block(Nest *c) {
+    const WinogradPlan *p = c->p;
+    int64_t tile_block = (int64_t)p->pixels * p->width;
+    Index groups = group_count(c), block = zero();
+    Index i = index_var(kb_loop(c->k, "i", zero(), index_const(sums_floats(p)), p->width));
+    kb_store(c->k, ACCESS_VECTOR, c->m, i, kb_const(c->k, 0, true));
+    kb_end(c->k);
+    if (p->blocks > 1)
+        block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+    pack_winograd_block(c->k, p, c->w, c->u, c->panel, block);
+    Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
+    Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
+    Index v = index_add(index_scale(group, p->points), point);
+    v = index_add(c->v_base, index_add(index_scale(v, p->blocks * tile_block), index_scale(block, tile_block)));
+    Index to = tile_sums(c, point, group);
+    load_sums(c, to);
+    sum_block(c, block, v, index_scale(point, p->lanes * p->slots * p->width), NULL);
+    store_sums(c, to);
+    for (int k = 2 + (p->blocks > 1); k; k--)
+        kb_end(c->k);
 }
 
 /* ---- results ---- */
@@ -304,7 +358,10 @@ static void build(Nest *c) {
         part_number(c, local, p->panels, p->parts, &c->panel, &c->part);
     find_range(c);
     c->v_base = range_base(c);
-    multiply(c);
+    if (p->packs)
+        multiply_by_block(c);
+    else
+        multiply(c);
     finish_panel(c);
 }
 
@@ -315,7 +372,7 @@ static double nominal_flops(const WinogradPlan *p) {
 
 void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why) {
     double data_flops = 0;
-    int weights = pack_winograd(l, g, p);
+    int weights = p->packs ? -1 : pack_winograd(l, g, p);
     int data = p->split ? lower_data(l, g, p, &data_flops) : -1;
     Nest c = { .k = lower_kernel(l, g, ""), .p = p, .v_base = zero(), .part = zero() };
     Writer *title = writer_new(l->arena);
@@ -326,14 +383,20 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
         c.v = kb_arg(c.k, "v", ELEM_F32, false, range_count(p) * winograd_range_floats(p), "transformed tiles");
     else
         x = data_argument(l, c.k, p);
-    c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
-    c.k->buffers[c.u].store = p->storage;
+    if (p->packs)
+        c.w = kb_arg(c.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
+    else
+        c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
+    if (!p->packs)
+        c.k->buffers[c.u].store = p->storage;
     c.body = body_new(l, c.k, g, p->slots);
     if (!p->split) {
         c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));
         data_source(&c, x);
     }
-    c.m = kb_scratch(c.k, "m", ELEM_F32, p->groups * p->pixels * p->points * p->slots * p->width);
+    if (p->packs)
+        c.u = kb_scratch(c.k, "u", ELEM_F32, p->panel_floats / p->blocks);
+    c.m = kb_scratch(c.k, "m", ELEM_F32, sums_floats(p));
     c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.m * p->f.n * p->width);
     c.acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
     for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
@@ -349,7 +412,10 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
         call_arg_temp(call, data);
     else
         call_arg_value(call, p->x);
-    call_arg_temp(call, weights);
+    if (p->packs)
+        call_arg_value(call, p->w);
+    else
+        call_arg_temp(call, weights);
     body_args(c.body, call);
     if (g->output_count) {
         call->tap = g->outputs[g->output_count - 1];

@@ -31,6 +31,7 @@ typedef struct {
     int64_t unit, parts, part_tiles;       /* images of a range; parts of an image, tiles of one */
     int64_t range_tiles, groups;           /* tiles of a range, groups of P */
     int64_t shares, share_blocks;          /* split: tasks of a range, and their input blocks */
+    bool packs;                            /* split, one range: each task transforms its panel's weights, block by block */
     Ahead ahead;                           /* per group of tiles: of the next point's weights */
     bool panel_inner;                      /* split: consecutive tasks are panels of the same range */
     double cost;                           /* cycles of one processor for the whole batch, weights apart */
@@ -52,6 +53,8 @@ ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct);
 void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why);
 /* pack_winograd.c: appends the call that transforms p's weights; the temporary that holds U. */
 int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p);
+/* Emits what transforms one input block of a panel to the start of `to`, as if it were the only one. */
+void pack_winograd_block(Kernel *k, const WinogradPlan *p, int from, int to, Index panel, Index block);
 
 static inline int winograd_unroll(const WinogradPlan *p) { return p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1; }
 

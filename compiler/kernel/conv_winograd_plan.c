@@ -55,6 +55,8 @@ static double overlapped(const Target *t, double products, double bytes, double 
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
     double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->points);
     double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->blocks * p->lanes);
+    if (p->packs)                              /* one range, and weights that are in the cache */
+        return (double)p->groups * group;
     double first = overlapped(t, group, weights, 1e9);
     double again = overlapped(t, (ranges - 1) * group, (ranges - 1) * weights, weights);
     double others = (double)(p->groups - 1) * group;
@@ -76,7 +78,18 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
     } else {
         cost += read_cost(t, data * ranges * panels, data + sums + min64((int64_t)whole, t->l2 / 4));
     }
+    if (p->packs)                              /* sums wait in M from block to block */
+        cost += panels * (double)p->blocks * read_cost(t, 2 * sums, sums);
     return cost * conv_balance(ranges * (p->split ? panels : 1));
+}
+
+/* The weights' transform; transformed ones go to memory unless the task keeps them. */
+static double pack_cost(const WinogradPlan *p) {
+    enum { BYTES_PER_CYCLE = 40, TO_TRANSPOSE = 12, TO_STORE = 4 };
+    double vectors = (double)(p->blocks * p->lanes) * (double)(p->panels * p->slots);
+    double operations = (WINOGRAD_TAPS + p->f.n) * winograd_operations(&p->f.weights) + TO_STORE * p->points;
+    double traffic = p->packs ? 0 : (double)p->points * p->width * 8 / BYTES_PER_CYCLE;
+    return vectors * (operations + TO_TRANSPOSE * WINOGRAD_TAPS * WINOGRAD_TAPS + traffic);
 }
 
 /* ---- ways ---- */
@@ -97,15 +110,19 @@ static bool fits(const WinogradPlan *p, const Target *t) {
 }
 
 static void try_range(WinogradPlan *best, WinogradPlan p, const Target *t, int64_t unit, int64_t parts) {
+    bool each_time = p.packs;
     set_range(&p, t, unit, parts);
     for (int split = 0; split < 2; split++) {
         p.split = split;
         bool least = p.range_tiles <= p.pixels;      /* no smaller range would do better */
         if (!least && (!fits(&p, t) || p.range_tiles > MAX_RANGE_TILES))
             continue;
+        p.packs = each_time && split && p.parts == 1 && p.images <= p.unit && p.panels >= MIN_SHARES / 2;
         p.panel_inner = weight_bytes(&p) <= t->l2 / 2;
         p.cost = plan_cost(&p, t);
-        if (best->cost == 0 || p.cost < best->cost)
+        p.pack_cost = pack_cost(&p);
+        double cost = p.cost + (each_time ? p.pack_cost : 0), least_cost = best->cost + (each_time ? best->pack_cost : 0);
+        if (best->cost == 0 || cost < least_cost)
             *best = p;
     }
 }
@@ -129,7 +146,8 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
     const Node *a = g->anchor;
     WinogradPlan p = { .f = winograd_make(m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                        .images = a->shape.dim[0], .in_channels = a->in[0]->shape.dim[1], .out_channels = a->shape.dim[1],
-                       .width = l->target->width, .storage = lower_storage(l, pack_is_constant(a->in[1])) };
+                       .width = l->target->width, .storage = lower_storage(l, pack_is_constant(a->in[1])),
+                       .packs = conv_packs_each_time(l, a->in[1]) };
     assert(p.x->channel == 1);
     p.points = p.f.n * p.f.n;
     p.blocks = ceil_div(p.in_channels, p.width);
@@ -149,12 +167,10 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
         if (out_blocks % slots == 0 && conv_tile_pixels(l->target, slots) > 0)
             try_slots(&best, p, l->target, slots);
     int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
-    best.ahead = ahead_plan(l->target, best.blocks * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.blocks * best.lanes, winograd_unroll(&best));
+    if (!best.packs)
+        best.ahead = ahead_plan(l->target, best.blocks * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.blocks * best.lanes, winograd_unroll(&best));
     best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
     best.shares = ceil_div(best.blocks, best.share_blocks);
-    double channels = (double)(best.blocks * best.lanes) * (double)(best.panels * best.slots);
-    double operations = (WINOGRAD_TAPS + best.f.n) * winograd_operations(&best.f.weights) + 9 * best.width + 2 * best.points;
-    best.pack_cost = channels * operations;
     return best;
 }
 
@@ -169,4 +185,5 @@ void winograd_plan_print(Writer *out, const WinogradPlan *p) {
     writer_text(out, p->split ? " x a panel" : "");
     if (p->storage != STORE_WHOLE)
         writer_printf(out, ", weights %s", store_text[p->storage]);
+    writer_text(out, p->packs ? ", weights transformed by each task" : "");
 }

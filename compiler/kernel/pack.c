@@ -112,19 +112,22 @@ static void load_columns(Pack *s, Index out, Index in, int64_t first, int64_t co
     transpose(s->k, rows, (int)count, columns);
 }
 
+void pack_prefetch(Kernel *k, int from, Index at, int64_t run) {
+    enum { LINE = 16, LEVEL = 2 };
+    for (int64_t line = 0; line < run + LINE - 1; line += LINE)
+        kb_prefetch(k, from, index_plus(at, line), LEVEL);
+}
+
 /* Asks for a piece of the next block's weights that is as large as what `lanes` input channels and W output channels take:
  * runs of the weights, one per lane of a block, that lie a row apart. */
 static void prefetch_next(Pack *s, Index block, Index lane, Index out, int64_t lanes) {
-    enum { LINE = 16, LEVEL = 2 };
     const ConvPlan *p = s->p;
     bool rows = s->out_step > s->in_step;
-    int64_t run = (rows ? p->lanes : p->width) * s->window;
     Index next = index_plus(index_scale(block, p->lanes), p->lanes);
     for (int64_t i = 0; i < lanes; i++) {
         Index at = index_add(index_scale(out, s->out_step), index_scale(next, s->in_step));
         at = index_add(at, index_scale(index_plus(lane, i), rows ? s->out_step : s->in_step));
-        for (int64_t line = 0; line < run + LINE - 1; line += LINE)
-            kb_prefetch(s->k, s->from, index_plus(at, line), LEVEL);
+        pack_prefetch(s->k, s->from, at, (rows ? p->lanes : p->width) * s->window);
     }
 }
 

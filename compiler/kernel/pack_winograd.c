@@ -59,6 +59,40 @@ static void transform(Pack *s, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS], Index to, in
     }
 }
 
+/* As much of the next input block as one input channel and W output channels take: what lies side by side in the weights. */
+static void prefetch_next(Pack *s, Index out, Index block, Index lane) {
+    const WinogradPlan *p = s->p;
+    int64_t row = p->w->shape.dim[1] * TAPS;
+    Index next = index_plus(index_scale(block, p->lanes), p->lanes);
+    Index at = p->backward ? index_add(index_scale(out, TAPS), index_scale(index_add(next, lane), row))
+                           : index_add(index_scale(index_add(out, lane), row), index_scale(next, TAPS));
+    pack_prefetch(s->k, s->from, at, p->width * TAPS);
+}
+
+/* One input block of a panel, `step` floats from one point to the next. */
+static void transform_block(Pack *s, Index panel, Index block, Index to, int64_t step) {
+    const WinogradPlan *p = s->p;
+    Index lane = index_const(0), slot = index_const(0);
+    if (p->lanes > 1)
+        lane = index_var(kb_loop(s->k, "lane", index_const(0), index_const(p->lanes), 1));
+    if (p->slots > 1)
+        slot = index_var(kb_loop(s->k, "slot", index_const(0), index_const(p->slots), 1));
+    Index in = index_add(index_scale(block, p->lanes), lane);
+    Index out = index_scale(index_add(index_scale(panel, p->slots), slot), p->width);
+    if (p->packs && p->lanes == p->width)
+        prefetch_next(s, out, block, lane);
+    Reg weights[WINOGRAD_TAPS][WINOGRAD_TAPS];
+    load_weights(s, out, in, weights);
+    transform(s, weights, index_add(to, index_scale(index_add(index_scale(lane, p->slots), slot), p->width)), step);
+    for (int i = (p->lanes > 1) + (p->slots > 1); i; i--)
+        kb_end(s->k);
+}
+
+void pack_winograd_block(Kernel *k, const WinogradPlan *p, int from, int to, Index panel, Index block) {
+    Pack s = { .k = k, .p = p, .from = from, .to = to };
+    transform_block(&s, panel, block, index_const(0), p->lanes * p->slots * p->width);
+}
+
 int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
     bool constant = pack_is_constant(p->w);
     int64_t count = p->panels * p->panel_floats;
@@ -67,23 +101,13 @@ int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
     s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
     s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
     s.k->buffers[s.to].store = p->storage;
-    Index panel = index_var(VAR_TASK), block = index_const(0), lane = index_const(0);
+    Index panel = index_var(VAR_TASK), block = index_const(0);
     if (p->blocks > 1) {
         panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->blocks)));
         block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->blocks)));
     }
-    if (p->lanes > 1)
-        lane = index_var(kb_loop(s.k, "lane", index_const(0), index_const(p->lanes), 1));
-    Index slot = index_var(kb_loop(s.k, "slot", index_const(0), index_const(p->slots), 1));
-    Index in = index_add(index_scale(block, p->lanes), lane);
-    Index out = index_scale(index_add(index_scale(panel, p->slots), slot), p->width);
-    Index to = index_add(index_scale(index_add(index_scale(in, p->slots), slot), p->width), index_scale(panel, p->panel_floats));
-    Reg weights[WINOGRAD_TAPS][WINOGRAD_TAPS];
-    load_weights(&s, out, in, weights);
-    transform(&s, weights, to, p->blocks * p->lanes * p->slots * p->width);
-    kb_end(s.k);
-    if (p->lanes > 1)
-        kb_end(s.k);
+    Index to = index_add(index_scale(block, p->lanes * p->slots * p->width), index_scale(panel, p->panel_floats));
+    transform_block(&s, panel, block, to, p->blocks * p->lanes * p->slots * p->width);
     kernel_finish(s.k);
     PlannedCall *c = lower_call(l, s.k, constant);
     c->group = g;

@@ -52,6 +52,8 @@ static void test_channels(void **state) {
     each((Case){ .batch = 1, .n = 1, .channels = 17, .out = 3, IMAGE(6, 5, 1) });
     each((Case){ .batch = 1, .n = 1, .channels = 100, .out = 33, IMAGE(4, 4, 1) });
     each((Case){ .batch = 1, .n = 1, .channels = 64, .out = 64, IMAGE(4, 4, 1) });
+    each((Case){ .batch = 1, .n = 1, .channels = 40, .out = 130, .computed = true, IMAGE(7, 8, 1) });
+    each((Case){ .batch = 1, .n = 1, .channels = 144, .out = 32, .computed = true, IMAGE(4, 4, 1) });
 }
 
 static void test_batches(void **state) {
