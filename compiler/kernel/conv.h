@@ -159,7 +159,7 @@ Index conv_int8_at(const ConvPlan *p, const Index *end);       /* the vector of 
 int pack_weights(Lower *l, const Group *g, const ConvPlan *p);
 /* Emits what packs one input block of a panel, without groups, to the start of `to`, as if it were the only one. */
 void pack_block(Kernel *k, const ConvPlan *p, int from, int to, Index panel, Index block);
-/* Emits prefetches of `run` floats of weights, whatever line they begin in. */
+/* Emits prefetches of `run` floats of weights or of their gradient, whatever line they begin in. */
 void pack_prefetch(Kernel *k, int from, Index at, int64_t run);
 bool pack_is_constant(const Node *w);      /* made of parameters and states alone: packed once in entry infer */
 bool conv_packs_each_time(const Lower *l, const Node *w);      /* not by prepare */

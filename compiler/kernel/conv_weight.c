@@ -223,6 +223,20 @@ static void sum_strip(Weight *s, const Index *tap, Index lane, Index image, Inde
         kb_end(s->k);
 }
 
+/* What the task will write, a few rows at a time between products: lines that are to be written are fetched first. */
+static void prefetch_result(Weight *s, Index number, Index lane) {
+    int64_t rows = (int64_t)s->slots * s->width, groups = s->sum_lanes / s->lanes, each = ceil_div(rows, s->taps * groups);
+    Index group = zero();
+    if (groups > 1)
+        group = index_var(kb_index(s->k, "lane_group", INDEX_DIV, lane, index_const(s->lanes)));
+    Index row = index_scale(index_add(index_scale(number, groups), group), each);
+    row = index_add(row, index_scale(s->panel, rows));
+    for (int64_t i = 0; i < each; i++) {
+        Index at = index_add(index_scale(index_plus(row, i), s->in_channels), index_scale(s->unit, s->unit_lanes));
+        pack_prefetch(s->k, s->dwb, index_scale(at, s->taps), s->unit_lanes * s->taps);
+    }
+}
+
 /* All taps and lanes of the unit over one strip, added to `to`; a single strip's are stored. */
 static void add_strip(Weight *s, int to, Index image, Index image_end, Index row, Index row_end) {
     Index tap[MAX_SPATIAL], number = zero(), lane = zero();
@@ -233,6 +247,8 @@ static void add_strip(Weight *s, int to, Index image, Index image_end, Index row
     }
     if (lanes > s->lanes)
         lane = index_var(kb_loop(s->k, "lane", zero(), index_const(lanes), s->lanes));
+    if (s->single && s->win->groups == 1)
+        prefetch_result(s, number, lane);
     sum_strip(s, tap, lane, image, image_end, row, row_end);
     for (int p = 0; p < s->lanes; p++)
         for (int v = 0; v < s->slots; v++) {
