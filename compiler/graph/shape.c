@@ -185,8 +185,8 @@ static const char *int8_error(const Node *n) {
     const char *error = contract_error(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
     if (error)
         return error;
-    if (n->attr.window.groups != 1 || n->attr.window.channel_last)
-        return "channels are in groups or last";
+    if (n->attr.window.groups != 1)
+        return "channels are in groups";
     if (n->in[0]->type != TYPE_U8 || n->in[1]->type != TYPE_F32 || n->in[2]->type != TYPE_I32 || n->in[3]->type != TYPE_F32)
         return "the types are not u8, f32, i32 and f32";
     return n->in[2]->shape.rank || n->in[3]->shape.rank ? "zero and step are no scalars" : NULL;

@@ -79,13 +79,16 @@ static const char *reason_of_form(const Quantizer *q, const Node *n) {
         return "the last layer stays in float32";
     if (n->attr.window.groups != 1)
         return "its channels are in groups";
-    if (n->attr.window.channel_last || x->channel != 1 || x->shape.dim[1] < 4)
+    int channel = window_channel(&n->attr.window);
+    if (x->channel != channel || x->shape.dim[channel] < 4)
         return "its channels do not lie together in fours";
     if (is_wide(&n->attr.window))
         return "its window is too wide";
+    while (w->op == OP_RESHAPE)
+        w = w->in[0];
     if (w->shape.batched || w->op != OP_TENSOR)
         return "its weights are no parameter";
-    return products(w) > MAX_PRODUCTS ? "its sums could leave 32 bits" : NULL;
+    return products(n->in[1]) > MAX_PRODUCTS ? "its sums could leave 32 bits" : NULL;
 }
 
 static const char *reason_of_range(const Quantizer *q, const Node *x) {

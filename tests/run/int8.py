@@ -121,7 +121,10 @@ def check_mistakes():
 NARROW = defines({"width": 8})
 check_bits("resnet18", NARROW, (3, 32, 32))
 check_error("resnet18", NARROW, (3, 32, 32), 0.06)
+SHALLOW = defines({"depth": 2})
+check_error("vit", SHALLOW, (3, 32, 32), 0.06)
 if not QUICK:
+    check_bits("vit", SHALLOW, (3, 32, 32))
     check_bits("smallnet", [], (1, 28, 28))
     check_error("smallnet", [], (1, 28, 28), 0.06)
     check_error("resnet50", defines({"width": 16, "size": 64}), (3, 64, 64), 0.06)

@@ -144,6 +144,7 @@ typedef struct {
     int64_t batch, n, channels, out;
     int spatial;
     int64_t in[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
+    bool last;                                                 /* the channels are the last axis */
 } Case;
 
 /* bytes of the caller's x -> conv.int8 -> x / sqrt(1 + x^2) as a second output */
@@ -152,21 +153,23 @@ static Program *make_conv(Arena *arena, const Case *c) {
     Graph *g = p->infer;
     ExprPool *e = p->exprs;
     int64_t dim[MAX_RANK] = { c->batch, c->channels }, w_dim[MAX_RANK] = { c->out, c->channels };
-    Window win = { .spatial = c->spatial, .groups = 1 };
+    Window win = { .spatial = c->spatial, .groups = 1, .channel_last = c->last };
+    int channel = window_channel(&win);
+    dim[channel] = c->channels;
     for (int i = 0; i < c->spatial; i++) {
-        dim[2 + i] = c->in[i];
+        dim[(c->last ? 1 : 2) + i] = c->in[i];
         win.kernel[i] = w_dim[2 + i] = c->kernel[i];
         win.stride[i] = c->stride[i];
         win.dilation[i] = c->dilation[i];
         win.pad_lo[i] = c->lo[i];
         win.pad_hi[i] = c->hi[i];
     }
-    Node *x = graph_input(g, "x", TYPE_F32, shape_of(true, 2 + c->spatial, dim), 1, NULL);
+    Node *x = graph_input(g, "x", TYPE_F32, shape_of(true, 2 + c->spatial, dim), channel, NULL);
     Node *w = parameter(p, "w", 2 + c->spatial, w_dim, CONSTRAINT_NONE), *z = parameter(p, "zero", 0, NULL, CONSTRAINT_NONE);
     Node *step = parameter(p, "step", 0, NULL, CONSTRAINT_NONE);
     Node *zero = graph_map_integer(g, expr_input(e, 0), &z, 1, (Shape){ 0 }, -1, TYPE_I32, NULL);
     const Expr *clamped = op(e, EXPR_MIN, op(e, EXPR_MAX, x_of(e), expr_const(e, 0)), expr_const(e, 255));
-    Node *bytes = graph_map_integer(g, clamped, &x, 1, x->shape, 1, TYPE_U8, NULL);
+    Node *bytes = graph_map_integer(g, clamped, &x, 1, x->shape, channel, TYPE_U8, NULL);
     Node *y = graph_conv_int8(g, bytes, w, zero, step, &win, NULL);
     graph_output(g, "y", y);
     graph_output(g, "positive", graph_map(g, relu(e), &y, 1, NULL));
@@ -245,6 +248,15 @@ static void test_other_dimensions(void **state) {
     check_everywhere((Case){ .batch = 40, .n = 37, .channels = 7, .out = 20 });
 }
 
+#define TOKENS(count) .spatial = 1, .in = { count }, .kernel = { 1 }, .stride = { 1 }, .dilation = { 1 }, .last = true
+
+static void test_tokens(void **state) {
+    (void)state;
+    check_everywhere((Case){ .batch = 1, .n = 1, .channels = 32, .out = 48, TOKENS(17) });
+    check_everywhere((Case){ .batch = 3, .n = 2, .channels = 21, .out = 10, TOKENS(5) });
+    check_everywhere((Case){ .batch = 1, .n = 1, .channels = 64, .out = 64, TOKENS(65) });
+}
+
 /* ---- what the pass chooses ---- */
 
 /* conv, f, conv, conv: the middle one, whose input f gives, may become one of bytes. */
@@ -293,7 +305,7 @@ static void test_choice(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounds), cmocka_unit_test(test_unbounded), cmocka_unit_test(test_convolutions),
-        cmocka_unit_test(test_other_dimensions), cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_other_dimensions), cmocka_unit_test(test_tokens), cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
