@@ -189,7 +189,7 @@ class Compiler:
 
 def float_options(options):
     """The options without what changes arithmetic but not the network."""
-    return tuple(o for o in options if not o.startswith(("--math", "--precision", "--calibrate", "--tune")))
+    return tuple(o for o in options if not o.startswith(("--math", "--precision", "--calibrate", "--tune", "--conv")))
 
 
 def draw_weights(path):

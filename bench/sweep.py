@@ -1,7 +1,9 @@
 """bench/run --sweep: what nobody tuned beside its regular neighbour, how cost grows, and smaller targets.
 
-Efficiency is GFLOP/s. For fewer than 127 channels the lanes that fill up the last vector count as work. Every row is timed in
-turns with its neighbour."""
+Efficiency is GFLOP/s of the network as written, and so compares what one algorithm computes: where only one of a pair can have
+Winograd's, or its transforms stand beside a third of the products, both are computed directly. For fewer than 127 channels the
+lanes that fill up the last vector count as work, and for images smaller than two of Winograd's tiles what fills up the last tile.
+Every row is timed in turns with its neighbour."""
 
 import math as mathematics
 import os
@@ -18,12 +20,14 @@ from contend import ContenderError, take_turns
 SEVENTY_FIVE = 0.75                          # within 25 % of the neighbour's efficiency
 TENTH = 0.1                                  # not an order of magnitude behind
 LANES_COUNT_BELOW = 127
+TILE, TILES_COUNT_BELOW = 4, 8               # Winograd's F(4x4, 3x3)
 
 
 class Shape:
     """A stack of equal layers, or a network of models/ with options."""
 
     def __init__(self, file="stack", batch=4, size=28, classes=10, **options):
+        self.conv = options.pop("conv", "")
         self.file, self.batch, self.options, self.classes = file, batch, options, classes
         if file == "stack":
             self.dims = (3, options.get("height", 28), options.get("columns", 28))
@@ -31,11 +35,11 @@ class Shape:
             self.dims = (1 if file == "smallnet" else 3, options.get("size", size), options.get("size", size))
 
     def name(self):
-        words = [f"{k} {v}" for k, v in self.options.items()] + [f"batch {self.batch}"]
+        words = [f"{k} {v}" for k, v in self.options.items()] + [f"batch {self.batch}"] + [self.conv] * bool(self.conv)
         return ("" if self.file == "stack" else self.file + " ") + ", ".join(words)
 
     def net(self, mode, backend, math, target=""):
-        options = [word for k, v in self.options.items() for word in ("-D", f"{k}={v}")]
+        options = [word for k, v in self.options.items() for word in ("-D", f"{k}={v}")] + [f"--conv={self.conv}"] * bool(self.conv)
         return compiling.Net(os.path.join(compiling.NETS, self.file + ".snet"), (*options, f"--math={math}"), self.batch, mode,
                              target, backend, "Plain")
 
@@ -45,10 +49,15 @@ class Shape:
         if not channels or channels >= LANES_COUNT_BELOW:
             return 1.0
         groups = self.options.get("groups", 1)
-        if width < channels // groups:         # every group is a product of its own
-            channels //= groups
         grow = mathematics.ceil(channels / width) * width / channels
         return grow if groups == channels else grow * grow
+
+    def tiles(self, math):
+        """How much more the filled-up tiles compute, of a stack by Winograd's algorithm."""
+        if self.file != "stack" or self.conv or math == "strict" or self.options.get("kernel", 3) != 3:
+            return 1.0
+        sides = [side for side in self.dims[1:] if side < TILES_COUNT_BELOW]
+        return mathematics.prod(mathematics.ceil(side / TILE) * TILE / side for side in sides)
 
 
 def stack(**options):
@@ -71,12 +80,15 @@ PAIRS = [
      SEVENTY_FIVE),
     ("small images", stack(channels=256, height=5, columns=5), stack(channels=256, height=8, columns=8), SEVENTY_FIVE),
     ("small images", stack(channels=256, height=7, columns=7), stack(channels=256, height=8, columns=8), SEVENTY_FIVE),
+    ("small images", stack(channels=256, height=5, columns=5, conv="direct"), stack(channels=256, height=8, columns=8, conv="direct"),
+     SEVENTY_FIVE),
     ("odd batches", stack(channels=64, batch=7), stack(channels=64, batch=8), SEVENTY_FIVE),
     ("odd batches", stack(channels=64, batch=3), stack(channels=64, batch=4), SEVENTY_FIVE),
-    ("odd kernels", stack(channels=64, kernel=5), stack(channels=64), SEVENTY_FIVE),
+    ("odd kernels", stack(channels=64, kernel=5, conv="direct"), stack(channels=64, conv="direct"), SEVENTY_FIVE),
     ("groups", stack(channels=96, groups=3), stack(channels=128, groups=4), SEVENTY_FIVE),
-    ("groups", stack(channels=96, groups=3), stack(channels=96), SEVENTY_FIVE),
+    ("groups", stack(channels=96, groups=3, conv="direct"), stack(channels=96, conv="direct"), SEVENTY_FIVE),
     ("groups", stack(channels=111, groups=3), stack(channels=128, groups=4), SEVENTY_FIVE),
+    ("groups", stack(channels=128, groups=32), stack(channels=128, conv="direct"), TENTH),
     ("depthwise", stack(channels=127, groups=127), stack(channels=128, groups=128), SEVENTY_FIVE),
     ("depthwise", stack(channels=128, groups=128), stack(channels=128), TENTH),
     ("networks", Shape("resnet18", 8, 32, width=61), Shape("resnet18", 8, 32, width=64), SEVENTY_FIVE),
@@ -128,10 +140,10 @@ def time_pair(bench, shapes, mode, math, threads):
             contender.stop()
 
 
-def work_of(bench, shape, mode, width=0):
-    """GFLOP of one run; with a vector width, filled-up lanes among them."""
+def work_of(bench, shape, mode, width=0, math=""):
+    """GFLOP of one run; with a vector width, filled-up lanes and tiles among them."""
     flops = bench.compiler.flops(shape.net("infer", "", "fast")) * shape.batch * (3 if mode == "step" else 1)
-    return 1e-9 * flops * (shape.padding(width) if width else 1)
+    return 1e-9 * flops * (shape.padding(width) * shape.tiles(math) if width else 1)
 
 
 def sweep_row(bench, pair, mode, math, threads, width):
@@ -139,7 +151,7 @@ def sweep_row(bench, pair, mode, math, threads, width):
     times = time_pair(bench, (odd, regular), mode, math, threads)
     if not times:
         return
-    work = [work_of(bench, s, mode, width) for s in (odd, regular)]
+    work = [work_of(bench, s, mode, width, math) for s in (odd, regular)]
     rate = [1e3 * w / t[0] for w, t in zip(work, times)]
     ratio, of_minima = rate[0] / rate[1], (work[0] / times[0][1]) / (work[1] / times[1][1])
     cells = [group, odd.name(), mode, threads, report.number(rate[0]), regular.name(), report.number(rate[1]),

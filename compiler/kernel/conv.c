@@ -106,20 +106,12 @@ static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
     }
 }
 
-/* Lanes of an input block that are channels of the panel's groups; those that fill up the last vector are not. */
 static void begin_block(ConvNest *c, Index block) {
     const ConvPlan *p = c->p;
-    bool uneven = p->inputs.uneven, filled = p->window->groups == 1 && p->in_channels % p->width && p->lanes == p->width;
-    Index unit = index_scale(index_add(c->inputs.first, block), -p->width);
     c->lane_begin = zero();
     c->lane_end = index_const(p->lanes);
-    if (uneven) {
-        Index before = index_var(kb_index(c->k, "before", INDEX_MAX, index_add(c->inputs.begin, unit), zero()));
-        int steps = kb_index(c->k, "steps", INDEX_DIV, before, index_const(p->unroll));
-        c->lane_begin = index_scale(index_var(steps), p->unroll);
-    }
-    if (uneven || filled)
-        c->lane_end = index_var(kb_index(c->k, "lanes", INDEX_MIN, index_add(c->inputs.end, unit), index_const(p->lanes)));
+    if (p->lanes == p->inputs.unit)            /* blocks of floats */
+        panel_lanes(c->k, &p->inputs, &c->inputs, block, p->unroll, &c->lane_begin, &c->lane_end);
 }
 
 static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) {

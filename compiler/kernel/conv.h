@@ -39,6 +39,9 @@ typedef struct {
 typedef struct { Index first, count, begin, end; } InputRange;  /* units; the channels among them, where units are not whole */
 void panel_inputs_plan(PanelInputs *s, bool equal);            /* from the first line; equal: else all panels read all units */
 InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel);  /* emits what it takes to know them */
+/* Lanes [*begin, *end) of its unit number `block` that are channels of its groups, *begin in steps of `unroll`. Those that fill up
+ * the last vector are not. */
+void panel_lanes(Kernel *k, const PanelInputs *s, const InputRange *r, Index block, int unroll, Index *begin, Index *end);
 
 /* Weights that few tiles use are fetched into the cache of level 2 before their turn: while a tile is summed, its share of
  * what is read next. `lines` of 64 bytes per `unroll` lanes, 0: none; a tile's share is `share` floats. */

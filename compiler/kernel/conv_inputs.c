@@ -52,6 +52,18 @@ static Index divide(Kernel *k, const char *name, Index a, int64_t d) {
     return d == 1 ? a : index_var(kb_index(k, name, INDEX_DIV, a, index_const(d)));
 }
 
+void panel_lanes(Kernel *k, const PanelInputs *s, const InputRange *r, Index block, int unroll, Index *begin, Index *end) {
+    Index from = index_scale(index_add(r->first, block), -s->unit);
+    *begin = index_const(0);
+    *end = index_const(s->unit);
+    if (s->uneven) {
+        Index before = index_var(kb_index(k, "before", INDEX_MAX, index_add(r->begin, from), index_const(0)));
+        *begin = index_scale(divide(k, "steps", before, unroll), unroll);
+    }
+    if (s->uneven || (s->group_in == s->in_channels && s->in_channels % s->unit))
+        *end = index_var(kb_index(k, "lanes", INDEX_MIN, index_add(r->end, from), *end));
+}
+
 InputRange panel_inputs(Kernel *k, const PanelInputs *s, Index panel) {
     if (!s->uneven) {
         if (s->step)

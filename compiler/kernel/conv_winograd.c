@@ -18,6 +18,7 @@ typedef struct {
     Index count;                           /* its tiles */
     Index v_base;
     Index panel;
+    InputRange inputs;                     /* what it reads */
     Reg *acc;                              /* [slot][tile] */
 } Nest;
 
@@ -139,11 +140,11 @@ static void store_sums(Nest *c, Index to) {
 static void sum_block(Nest *c, Index block, Index v, Index u, const Index *next) {
     const WinogradPlan *p = c->p;
     int unroll = winograd_unroll(p);
-    Index lane = zero(), lanes = index_const(p->lanes);
-    if (p->blocks > 1 && p->in_channels % p->width)    /* the last block has fewer */
-        lanes = index_var(kb_index(c->k, "lanes", INDEX_MIN, lanes, index_plus(index_scale(block, -p->width), p->in_channels)));
+    Index lane = zero(), begin = zero(), end = index_const(p->lanes);
+    if (p->inputs.most > 1)
+        panel_lanes(c->k, &p->inputs, &c->inputs, block, unroll, &begin, &end);
     if (p->lanes > unroll)
-        lane = index_var(kb_loop(c->k, "lane", zero(), lanes, unroll));
+        lane = index_var(kb_loop(c->k, "lane", begin, end, unroll));
     if (next)
         ahead_fetch(c->k, p->ahead, c->u, *next, index_add(index_scale(block, p->lanes), lane));
     sum_lanes(c, index_add(v, lane), index_add(u, index_scale(lane, (int64_t)p->slots * p->width)), unroll);
@@ -156,17 +157,19 @@ static void multiply(Nest *c) {
     const WinogradPlan *p = c->p;
     int64_t block_floats = p->lanes * p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
     Index groups = group_count(c);
+    c->inputs = panel_inputs(c->k, &p->inputs, c->panel);
     Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
     Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
     Index v = index_add(index_scale(group, p->points), point);
     v = index_add(c->v_base, index_scale(v, p->blocks * tile_block));
-    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->blocks * block_floats)), block = zero();
-    Index next = index_add(index_plus(u, p->blocks * block_floats), index_scale(group, p->ahead.share));
+    v = index_add(v, index_scale(c->inputs.first, tile_block));
+    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->inputs.most * block_floats)), block = zero();
+    Index next = index_add(index_plus(u, p->inputs.most * block_floats), index_scale(group, p->ahead.share));
     zero_sums(c);
-    if (p->blocks > 1)
-        block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
+    if (p->inputs.most > 1)
+        block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
     sum_block(c, block, index_add(v, index_scale(block, tile_block)), index_add(u, index_scale(block, block_floats)), &next);
-    if (p->blocks > 1)
+    if (p->inputs.most > 1)
         kb_end(c->k);
     store_sums(c, tile_sums(c, point, group));
     kb_end(c->k);
@@ -178,6 +181,7 @@ static void multiply_by_block(Nest *c) {
     const WinogradPlan *p = c->p;
     int64_t tile_block = (int64_t)p->pixels * p->width;
     Index groups = group_count(c), block = zero();
+    c->inputs = panel_inputs(c->k, &p->inputs, c->panel);
     Index i = index_var(kb_loop(c->k, "i", zero(), index_const(sums_floats(p)), p->width));
     kb_store(c->k, ACCESS_VECTOR, c->m, i, kb_const(c->k, 0, true));
     kb_end(c->k);

@@ -22,6 +22,7 @@ typedef struct {
     Node *x, *w, *y;
     int64_t images, in_channels, out_channels;
     int64_t blocks, lanes;                 /* of input channels; of one block */
+    PanelInputs inputs;                    /* input blocks that a panel reads */
     int64_t in[2], out[2], off[2], image_tiles;
     TileGrid grid;
     int width, slots, pixels;              /* W; V output blocks of a panel; P */

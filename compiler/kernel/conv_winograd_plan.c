@@ -10,7 +10,7 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 bool winograd_window(const Lower *l, const Window *w) {
-    if (l->math == MATH_STRICT || w->spatial != 2 || w->groups != 1)
+    if (l->math == MATH_STRICT || w->spatial != 2)
         return false;
     for (int i = 0; i < 2; i++)
         if (w->kernel[i] != WINOGRAD_TAPS || w->stride[i] != 1 || w->dilation[i] != 1)
@@ -54,7 +54,7 @@ static double overlapped(const Target *t, double products, double bytes, double 
  * other groups find them in the cache of level 2, or of level 1 where they are few. */
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
     double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->points);
-    double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->blocks * p->lanes);
+    double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->lanes) * p->inputs.mean;
     if (p->packs)                              /* one range, and weights that are in the cache */
         return (double)p->groups * group;
     double first = overlapped(t, group, weights, 1e9);
@@ -86,7 +86,7 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
 /* The weights' transform; transformed ones go to memory unless the task keeps them. */
 static double pack_cost(const WinogradPlan *p) {
     enum { BYTES_PER_CYCLE = 40, TO_TRANSPOSE = 12, TO_STORE = 4 };
-    double vectors = (double)(p->blocks * p->lanes) * (double)(p->panels * p->slots);
+    double vectors = (double)(p->inputs.most * p->lanes) * (double)(p->panels * p->slots);
     double operations = (WINOGRAD_TAPS + p->f.n) * winograd_operations(&p->f.weights) + TO_STORE * p->points;
     double traffic = p->packs ? 0 : (double)p->points * p->width * 8 / BYTES_PER_CYCLE;
     return vectors * (operations + TO_TRANSPOSE * WINOGRAD_TAPS * WINOGRAD_TAPS + traffic);
@@ -130,7 +130,9 @@ static void try_range(WinogradPlan *best, WinogradPlan p, const Target *t, int64
 static void try_slots(WinogradPlan *best, WinogradPlan p, const Target *t, int slots) {
     p.slots = slots;
     p.panels = ceil_div(p.out_channels, p.width) / slots;
-    p.panel_floats = p.points * p.blocks * p.lanes * slots * p.width;
+    p.inputs.channels = (int64_t)slots * p.width;
+    panel_inputs_plan(&p.inputs, false);
+    p.panel_floats = p.points * p.inputs.most * p.lanes * slots * p.width;
     int64_t pixels = conv_tile_pixels(t, slots), most = ceil_div(p.image_tiles, pixels);
     for (int64_t parts = 1, last = 0; parts <= most; parts++) {
         int64_t tiles = ceil_div(p.image_tiles, parts);
@@ -147,11 +149,13 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
     WinogradPlan p = { .f = winograd_make(m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                        .images = a->shape.dim[0], .in_channels = a->in[0]->shape.dim[1], .out_channels = a->shape.dim[1],
                        .width = l->target->width, .storage = lower_storage(l, pack_is_constant(a->in[1])),
-                       .packs = conv_packs_each_time(l, a->in[1]) };
+                       .packs = a->attr.window.groups == 1 && conv_packs_each_time(l, a->in[1]) };
     assert(p.x->channel == 1);
     p.points = p.f.n * p.f.n;
     p.blocks = ceil_div(p.in_channels, p.width);
     p.lanes = min64(p.in_channels, p.width);
+    p.inputs = (PanelInputs){ .out_channels = p.out_channels, .in_channels = p.in_channels, .unit = p.width,
+                              .group_out = p.out_channels / a->attr.window.groups, .group_in = p.in_channels / a->attr.window.groups };
     for (int i = 0; i < 2; i++) {
         int64_t pad = a->attr.window.pad_lo[i];
         p.in[i] = p.x->shape.dim[2 + i];
@@ -168,7 +172,7 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
             try_slots(&best, p, l->target, slots);
     int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
     if (!best.packs)
-        best.ahead = ahead_plan(l->target, best.blocks * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.blocks * best.lanes, winograd_unroll(&best));
+        best.ahead = ahead_plan(l->target, best.inputs.most * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.inputs.most * best.lanes, winograd_unroll(&best));
     best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
     best.shares = ceil_div(best.blocks, best.share_blocks);
     return best;

@@ -10,6 +10,17 @@ typedef struct {
 
 enum { TAPS = WINOGRAD_TAPS * WINOGRAD_TAPS };
 
+/* With groups: moves *at, where the weights of output channel `out` and input channel `in` would lie without, and returns
+ * `lanes` where both are of one group, none else. Weights count one of the two within the group, `step` back for each before. */
+static Index own_group(Pack *s, Index out, Index in, Index lanes, int64_t step, Index *at) {
+    const PanelInputs *g = &s->p->inputs;
+    Index group = index_var(kb_index(s->k, "group", INDEX_DIV, out, index_const(g->group_out)));
+    Index within = index_add(in, index_scale(group, -g->group_in)), behind = index_plus(index_scale(within, -1), g->group_in);
+    *at = index_add(*at, index_scale(group, step * (s->p->backward ? g->group_out : g->group_in)));
+    Index room = index_var(kb_index(s->k, "own", INDEX_MIN, index_plus(within, 1), behind));
+    return index_var(kb_index(s->k, "lanes", INDEX_MIN, lanes, index_scale(room, s->p->width)));
+}
+
 /* The 3x3 weights of W output channels from block `out` on and one input channel, lanes beyond either channel zero: rows of
  * the weights, one per output channel, transposed. */
 static void load_weights(Pack *s, Index out, Index in, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS]) {
@@ -17,6 +28,7 @@ static void load_weights(Pack *s, Index out, Index in, Reg g[WINOGRAD_TAPS][WINO
     int64_t row = p->w->shape.dim[1] * TAPS;
     int64_t out_step = p->backward ? TAPS : row, in_step = p->backward ? row : TAPS;
     Index from = index_add(index_scale(out, out_step), index_scale(in, in_step));
+    bool grouped = p->inputs.group_in < p->in_channels;
     for (int first = 0; first < TAPS; first += p->width) {
         int count = TAPS - first < p->width ? TAPS - first : p->width;
         Index room = index_const(count);
@@ -33,6 +45,8 @@ static void load_weights(Pack *s, Index out, Index in, Reg g[WINOGRAD_TAPS][WINO
             }
             bool is_none = i >= p->out_channels;
             Index at = index_plus(from, i * out_step + first);
+            if (grouped)
+                lanes = own_group(s, index_plus(out, i), in, lanes, p->backward ? -out_step : -in_step, &at);
             rows[i] = is_none ? kb_const(s->k, 0, true) : kb_load_lanes(s->k, ACCESS_MASKED, s->from, at, lanes, 1);
         }
         transpose(s->k, rows, count, columns);
@@ -78,6 +92,7 @@ static void transform_block(Pack *s, Index panel, Index block, Index to, int64_t
     if (p->slots > 1)
         slot = index_var(kb_loop(s->k, "slot", index_const(0), index_const(p->slots), 1));
     Index in = index_add(index_scale(block, p->lanes), lane);
+    in = index_add(in, index_scale(panel_inputs(s->k, &p->inputs, panel).first, p->width));
     Index out = index_scale(index_add(index_scale(panel, p->slots), slot), p->width);
     if (p->packs && p->lanes == p->width)
         prefetch_next(s, out, block, lane);
@@ -102,17 +117,17 @@ int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
     s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
     s.k->buffers[s.to].store = p->storage;
     Index panel = index_var(VAR_TASK), block = index_const(0);
-    if (p->blocks > 1) {
-        panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->blocks)));
-        block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->blocks)));
+    if (p->inputs.most > 1) {
+        panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->inputs.most)));
+        block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->inputs.most)));
     }
     Index to = index_add(index_scale(block, p->lanes * p->slots * p->width), index_scale(panel, p->panel_floats));
-    transform_block(&s, panel, block, to, p->blocks * p->lanes * p->slots * p->width);
+    transform_block(&s, panel, block, to, p->inputs.most * p->lanes * p->slots * p->width);
     kernel_finish(s.k);
     PlannedCall *c = lower_call(l, s.k, constant);
     c->group = g;
-    c->tasks = p->panels * p->blocks;
-    c->flops = (double)p->panel_floats * 4 / (double)p->blocks;
+    c->tasks = p->panels * p->inputs.most;
+    c->flops = (double)p->panel_floats * 4 / (double)p->inputs.most;
     call_arg_value(c, p->w);
     call_arg_temp(c, temp);
     return temp;

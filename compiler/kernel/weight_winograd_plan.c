@@ -9,7 +9,7 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 bool weight_winograd_applies(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
-    return winograd_window(l, &a->attr.window) && value_info(a->in[0])->layout == LAYOUT_BLOCKED && value_info(a->in[1])->layout == LAYOUT_BLOCKED;
+    return a->attr.window.groups == 1 && winograd_window(l, &a->attr.window) && value_info(a->in[0])->layout == LAYOUT_BLOCKED && value_info(a->in[1])->layout == LAYOUT_BLOCKED;
 }
 
 static int64_t scratch_bytes(const WeightPlan *p) {

@@ -71,6 +71,26 @@ static void test_uneven_padding(void **state) {
     each(c);
 }
 
+/* Groups of whole vectors, and such as begin and end within one. */
+static void test_groups(void **state) {
+    (void)state;
+    Case c = { .batch = 2, .n = 2, .channels = 96, .out = 96, IMAGE(6, 9, 1) };
+    c.groups = 3;
+    each(c);
+    c.out = 192;
+    each(c);
+    c.groups = 2;
+    c.channels = 32;
+    c.out = 64;
+    each(c);
+    c.groups = 4;
+    each(c);
+    c.groups = 3;
+    c.channels = 111;
+    c.out = 69;
+    each(c);
+}
+
 /* ---- what is computed otherwise ---- */
 
 static bool uses_winograd(const Case *c, const LowerOptions *o) {
@@ -101,7 +121,7 @@ static void test_where(void **state) {
     large.kernel[0] = 5;
     assert_false(uses_winograd(&strided, &four));
     assert_false(uses_winograd(&dilated, &four));
-    assert_false(uses_winograd(&grouped, &four));
+    assert_true(uses_winograd(&grouped, &four));
     assert_false(uses_winograd(&large, &four));
     c.op = OP_CONV_WEIGHT;
     assert_true(uses_winograd(&c, &any));
@@ -158,7 +178,7 @@ static void test_operations(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_channels), cmocka_unit_test(test_batches), cmocka_unit_test(test_uneven_padding),
-        cmocka_unit_test(test_where), cmocka_unit_test(test_errors), cmocka_unit_test(test_bits_of_an_image), cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_groups), cmocka_unit_test(test_where), cmocka_unit_test(test_errors), cmocka_unit_test(test_bits_of_an_image), cmocka_unit_test(test_operations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
