@@ -4,11 +4,19 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Conversions of binary16, which compilers' tests of processors do not all know. */
+/* Conversions of binary16, and arithmetic in it, which compilers' tests of processors do not all know. */
 static int has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+
+static int has_fp16(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 23 & 1);
+}
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+enum { HAS_HALVES = 1 << 10 };         /* ASIMDHP of AT_HWCAP */
 #endif
 
 /* SALUN_CPU_ bits of this machine. The compiler's run-time support asks the operating system too (XGETBV). */
@@ -26,8 +34,12 @@ static uint32_t present(void) {
         bits |= SALUN_CPU_AVX512;
     if (__builtin_cpu_supports("avx512vnni"))
         bits |= SALUN_CPU_VNNI;
+    if ((bits & SALUN_CPU_AVX512) && has_fp16())
+        bits |= SALUN_CPU_FP16;
 #elif defined(__aarch64__)
-    bits |= SALUN_CPU_NEON;
+    bits |= SALUN_CPU_NEON | SALUN_CPU_FMA;
+    if (getauxval(AT_HWCAP) & HAS_HALVES)
+        bits |= SALUN_CPU_FP16;
 #endif
     return bits;
 }
@@ -40,6 +52,7 @@ static const char *bit_name(uint32_t bit) {
     case SALUN_CPU_AVX512: return "AVX-512 (F, BW, DQ, VL)";
     case SALUN_CPU_NEON: return "NEON";
     case SALUN_CPU_VNNI: return "AVX-512 VNNI";
+    case SALUN_CPU_FP16: return "arithmetic in float16 (AVX512-FP16, or FP16 of aarch64)";
     default: return "an extension unknown to this runtime";
     }
 }

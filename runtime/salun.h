@@ -158,7 +158,8 @@ typedef struct {
 
 enum {                                 /* SalunProgram.cpu; checked before any such instruction is run */
     SALUN_CPU_SSE2 = 1, SALUN_CPU_FMA = 2, SALUN_CPU_AVX2 = 4, SALUN_CPU_AVX512 = 8,   /* AVX512: F, BW, DQ, VL */
-    SALUN_CPU_NEON = 16, SALUN_CPU_VNNI = 32   /* AVX-512 VNNI */
+    SALUN_CPU_NEON = 16, SALUN_CPU_VNNI = 32,  /* AVX-512 VNNI */
+    SALUN_CPU_FP16 = 64                /* arithmetic in float16: AVX512-FP16, aarch64 FP16 */
 };
 
 /* ---- API: library salun ---- */

@@ -250,12 +250,12 @@ static void print_entry_row(Writer *out, const Module *m, EntryId entry) {
 }
 
 static void print_cpu(Writer *out, const Module *m) {
-    static const struct { unsigned bit; const char *name; } bits[] = { { 2, "FMA" }, { 4, "AVX2" }, { 8, "AVX512" } };
+    static const struct { unsigned bit; const char *name; } bits[] = { { 2, "FMA" }, { 4, "AVX2" }, { 8, "AVX512" }, { 32, "VNNI" }, { 64, "FP16" } };
     writer_text(out, "#if defined(__x86_64__)\n    .cpu = 0");
     for (int i = 0; i < COUNT(bits); i++)
         if (m->target->cpu & bits[i].bit)
             writer_printf(out, " | SALUN_CPU_%s", bits[i].name);
-    writer_text(out, ",\n#else\n    .cpu = 0,\n#endif\n");
+    writer_printf(out, ",\n#else\n    .cpu = %s,\n#endif\n", m->target->width == 4 && m->target->half ? "SALUN_CPU_NEON | SALUN_CPU_FP16" : "0");
 }
 
 static void print_array(Writer *out, const char *field, const char *count_field, const char *array, int count) {

@@ -210,13 +210,26 @@ static void print_memory(Writer *out, const Target *t, MemoryForm form, MemoryTy
 
 /* ---- the whole prelude ---- */
 
+static const char *features(const Target *t) {
+    static const char *const list[] = { "fma,f16c", "avx2,fma,f16c", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
+                                        "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
+                                        "avx512fp16,avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c" };
+    return list[t->width == 16 ? 2 + t->dot4 + t->half : t->width == 8];
+}
+
+/* Whether the file is for aarch64 alone. */
+static bool is_neon(const Target *t) { return t->width == 4 && t->half; }
+
 /* Every processor that the file may meet has its own instructions switched on here, and off again behind the kernels. */
 void emit_c_target_begin(Writer *out, const Target *t) {
-    static const char *const features[] = { "fma,f16c", "avx2,fma,f16c", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c",
-                                            "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c" };
     if (!t->fma)
         return;
-    const char *list = features[t->dot4 ? 3 : t->width == 16 ? 2 : t->width == 8];
+    if (is_neon(t)) {
+        writer_text(out, "#if defined(__clang__)\n"
+                         "#pragma clang attribute push(__attribute__((target(\"fullfp16\"))), apply_to = function)\n"
+                         "#else\n#pragma GCC push_options\n#pragma GCC target(\"arch=armv8.2-a+fp16\")\n#endif\n");
+        return;
+    }
     if (t->width == 4)
         writer_text(out, "#if defined(__x86_64__)\n");
     writer_printf(out, "#if defined(__clang__)\n"
@@ -224,7 +237,7 @@ void emit_c_target_begin(Writer *out, const Target *t) {
                        "#else\n"
                        "#pragma GCC push_options\n"
                        "#pragma GCC target(\"%s%s\")\n"
-                       "#endif\n", list, list, t->width == 16 ? ",prefer-vector-width=512" : "");
+                       "#endif\n", features(t), features(t), t->width == 16 ? ",prefer-vector-width=512" : "");
     if (t->width == 4)
         writer_text(out, "#endif\n");
 }
@@ -232,14 +245,20 @@ void emit_c_target_begin(Writer *out, const Target *t) {
 void emit_c_target_end(Writer *out, const Target *t) {
     if (!t->fma)
         return;
-    if (t->width == 4)
+    bool either = t->width == 4 && !is_neon(t);
+    if (either)
         writer_text(out, "#if defined(__x86_64__)\n");
     writer_text(out, "#if defined(__clang__)\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif\n");
-    if (t->width == 4)
+    if (either)
         writer_text(out, "#endif\n");
 }
 
 static void print_includes(Writer *out, const Target *t) {
+    if (is_neon(t)) {
+        writer_printf(out, "#if !defined(__aarch64__)\n#error \"compiled for %s; use --target=portable or fma128 for this processor\"\n#endif\n"
+                           "#include <arm_neon.h>\n", t->name);
+        return;
+    }
     if (t->width == 4)
         writer_text(out, "#if defined(__SSE2__)\n#include <immintrin.h>\n#elif defined(__aarch64__)\n#include <arm_neon.h>\n#endif\n");
     else
@@ -259,13 +278,18 @@ static bool use_narrow(PreludeUse *use) {
     return any;
 }
 
-static void print_types(Writer *out, const Target *t, bool narrow) {
+static void print_types(Writer *out, const Target *t, bool narrow, bool halves) {
     int bytes = t->width * 4;
     writer_printf(out, "typedef float f32v __attribute__((vector_size(%d)));\n", bytes);
     writer_printf(out, "typedef int32_t i32v __attribute__((vector_size(%d)));\n", bytes);
     writer_printf(out, "typedef uint32_t u32v __attribute__((vector_size(%d)));\n", bytes);
     if (narrow)
         writer_printf(out, "typedef uint16_t u16v __attribute__((vector_size(%d)));\n", bytes / 2);
+    if (halves && is_neon(t))
+        writer_text(out, "typedef float16x8_t f16v;\n");
+    else if (halves)
+        writer_text(out, "#if defined(__clang__) && !defined(__AVX512FP16__)\n#error \"this version of clang may need -mavx512fp16\"\n#endif\n"
+                         "typedef __m512h f16v;\n");
     writer_printf(out, "typedef float f32u __attribute__((vector_size(%d), aligned(4), may_alias));\n", bytes);
     writer_printf(out, "typedef int32_t i32u __attribute__((vector_size(%d), aligned(4), may_alias));\n", bytes);
     writer_printf(out, "typedef %s maskv;\n", t->width == 16 ? "__mmask16" : "i32v");
@@ -278,7 +302,10 @@ void emit_c_prelude(Writer *out, const Target *t, PreludeUse *use) {
             if (use->memory[f][y] && needs_first(t, f, y))
                 use->function[PRELUDE_FIRST] = true;
     print_includes(out, t);
-    print_types(out, t, use_narrow(use));
+    bool halves = false;
+    for (int i = PRELUDE_H_ZERO; i <= PRELUDE_H_HIGH; i++)
+        halves = halves || use->function[i];
+    print_types(out, t, use_narrow(use), halves);
     emit_c_target_begin(out, t);
     writer_char(out, '\n');
     for (int i = 0; i < PRELUDE_COUNT; i++)

@@ -40,12 +40,12 @@ static void print_number(Writer *w, double number) {
 }
 
 const char *emit_c_reg_type(RegType t) {
-    static const char *const types[2][3] = { { "float", "int32_t", "int" }, { "f32v", "i32v", "maskv" } };
+    static const char *const types[2][4] = { { "float", "int32_t", "int", NULL }, { "f32v", "i32v", "maskv", "f16v" } };
     return types[t.vector][t.elem];
 }
 
 void emit_c_reg(Emit *e, Reg r) {
-    static const char letter[2][3] = { { 's', 'i', 'm' }, { 'v', 'w', 'p' } };
+    static const char letter[2][4] = { { 's', 'i', 'm', 'h' }, { 'v', 'w', 'p', 'h' } };
     RegType t = e->k->regs[r];
     writer_printf(e->text, "%c%d", letter[t.vector][t.elem], r);
 }
@@ -84,6 +84,7 @@ static const Form forms[] = {
     { KOP_IADD, NULL, PRELUDE_S_IADD, PRELUDE_IADD }, { KOP_ISUB, NULL, PRELUDE_S_ISUB, PRELUDE_ISUB },
     { KOP_IMUL, NULL, PRELUDE_S_IMUL, PRELUDE_IMUL }, { KOP_IMULHI, NULL, PRELUDE_S_IMULHI, PRELUDE_IMULHI },
     { KOP_ISHL, NULL, PRELUDE_S_ISHL, PRELUDE_ISHL }, { KOP_ISHR, NULL, PRELUDE_S_ISHR, PRELUDE_ISHR },
+    { KOP_HFMA, NULL, 0, PRELUDE_H_FMA }, { KOP_HLOW, NULL, 0, PRELUDE_H_LOW }, { KOP_HHIGH, NULL, 0, PRELUDE_H_HIGH },
     { KOP_HSUM, NULL, 0, PRELUDE_HSUM }, { KOP_HMAX, NULL, 0, PRELUDE_HMAX },
     { KOP_ZIP_LOW, NULL, 0, PRELUDE_ZIP_LOW }, { KOP_ZIP_HIGH, NULL, 0, PRELUDE_ZIP_HIGH },
     { KOP_TAKE, NULL, 0, PRELUDE_TAKE },
@@ -231,7 +232,11 @@ static void print_element(Emit *e, const Stm *s) {
 
 static void print_load(Emit *e, const Stm *s) {
     const Buffer *b = &e->k->buffers[s->buffer];
-    if (s->access == ACCESS_SCALAR) {
+    if (b->elem == ELEM_F16) {
+        writer_printf(e->text, "%s(", function(e, s->access == ACCESS_SPLAT ? PRELUDE_H_SPLAT : PRELUDE_H_LOAD));
+        emit_c_address(e, s);
+        writer_char(e->text, ')');
+    } else if (s->access == ACCESS_SCALAR) {
         print_element(e, s);
     } else if (s->access == ACCESS_SPLAT) {
         writer_printf(e->text, "%s(", function(e, b->elem == ELEM_F32 ? PRELUDE_SPLAT : PRELUDE_SPLAT_I));
@@ -268,6 +273,10 @@ void emit_c_store(Emit *e, const Stm *s) {
 
 static void print_constant(Emit *e, const Stm *s) {
     RegType t = e->k->regs[s->dst];
+    if (t.elem == ELEM_F16) {
+        writer_printf(e->text, "%s()", function(e, PRELUDE_H_ZERO));
+        return;
+    }
     if (t.vector)
         writer_printf(e->text, "%s(", function(e, t.elem == ELEM_F32 ? PRELUDE_SPLAT : PRELUDE_SPLAT_I));
     if (t.elem == ELEM_F32)

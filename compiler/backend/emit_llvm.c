@@ -39,6 +39,7 @@ static void make_types(Llvm *l) {
     l->i64v = LLVMVectorType(l->i64, width);
     l->i8v = LLVMVectorType(l->i8, width);
     l->i1v = LLVMVectorType(l->i1, width);
+    l->f16v = LLVMVectorType(LLVMHalfTypeInContext(l->context), 2 * width);
     l->f32x4 = LLVMVectorType(l->f32, 4);
     LLVMTypeRef parameters[] = { l->ptr, l->ptr, l->i64 };
     l->kernel_type = LLVMFunctionType(l->none, parameters, COUNT(parameters), false);

@@ -67,6 +67,7 @@ typedef struct {
 
     LLVMTypeRef none, i1, i8, i16, i32, i64, f32, f64, ptr;
     LLVMTypeRef f32v, i32v, i8v, i1v, i64v;        /* the target's vectors */
+    LLVMTypeRef f16v;                  /* twice as many lanes */
     LLVMTypeRef f32x4;                 /* what x86's operations on a scalar take */
     LLVMTypeRef kernel_type;
     LLVMTypeRef structs[ABI_STRUCTS];

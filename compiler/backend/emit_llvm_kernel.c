@@ -64,6 +64,8 @@ LLVMTypeRef emit_llvm_type(const Llvm *l, RegType t) {
         return t.vector ? l->i1v : l->i1;
     if (t.elem == ELEM_I32)
         return t.vector ? l->i32v : l->i32;
+    if (t.elem == ELEM_F16)
+        return l->f16v;
     return t.vector ? l->f32v : l->f32;
 }
 
@@ -111,7 +113,7 @@ LLVMValueRef emit_llvm_index(LlvmKernel *e, const Index *x, const char *name) {
 
 /* The names of the C back end: s float, v vector of floats, i integer, w vector of integers, m mask, p vector mask. */
 static const char *reg_name(LlvmKernel *e, Reg r, char *text, size_t size) {
-    static const char letter[2][3] = { { 's', 'i', 'm' }, { 'v', 'w', 'p' } };
+    static const char letter[2][4] = { { 's', 'i', 'm', 'h' }, { 'v', 'w', 'p', 'h' } };
     RegType t = e->k->regs[r];
     snprintf(text, size, "%c%d", letter[t.vector][t.elem], r);
     return text;

@@ -40,6 +40,7 @@ LLVMValueRef emit_llvm_get(LlvmKernel *e, Reg r);
 LLVMValueRef emit_llvm_constant(LlvmKernel *e, const Stm *s);
 LLVMValueRef emit_llvm_operation(LlvmKernel *e, const Stm *s, const char *name);
 LLVMValueRef emit_llvm_splat(Llvm *l, LLVMValueRef scalar, const char *name);
+LLVMValueRef emit_llvm_splat_over(Llvm *l, LLVMValueRef scalar, LLVMTypeRef vector, const char *name);
 LLVMValueRef emit_llvm_iota(Llvm *l, LLVMTypeRef element, int64_t step);
 
 /* emit_llvm_memory.c */

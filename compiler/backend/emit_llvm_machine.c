@@ -74,6 +74,10 @@ const char *emit_llvm_triple(Arena *a, const Target *t, const EmitOptions *o, co
         *error = arena_printf(a, "--cpu=%s: LLVM knows no such processor for %s", o->cpu, triple);
         return NULL;
     }
+    if (t->width == 4 && t->half && emit_llvm_processor(triple) != PROCESSOR_AARCH64) {
+        *error = arena_printf(a, "%s is not for %s; --target=portable or fma128 is", t->name, triple);
+        return NULL;
+    }
     if (t->width > 4 && emit_llvm_processor(triple) != PROCESSOR_X86) {
         *error = arena_printf(a, "%s is not for %s; --target=portable or fma128 is", t->name, triple);
         return NULL;
@@ -105,13 +109,16 @@ static void add_attribute(Llvm *l, LLVMValueRef function, const char *name, cons
 
 void emit_llvm_target_attributes(Llvm *l, LLVMValueRef function) {
     static const char *const features[] = { "+fma,+f16c", "+avx2,+fma,+f16c", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c",
-                                            "+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c" };
+                                            "+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c",
+                                            "+avx512fp16,+avx512vnni,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c" };
     int width = l->target->width;
     if (l->cpu)
         add_attribute(l, function, "tune-cpu", l->cpu);
+    if (l->processor == PROCESSOR_AARCH64 && l->target->half)
+        add_attribute(l, function, "target-features", "+fullfp16");
     if (l->processor != PROCESSOR_X86 || !l->target->fma)
         return;
-    add_attribute(l, function, "target-features", features[l->target->dot4 ? 3 : width == 16 ? 2 : width == 8]);
+    add_attribute(l, function, "target-features", features[width == 16 ? 2 + l->target->dot4 + l->target->half : width == 8]);
     if (width == 16) {
         add_attribute(l, function, "prefer-vector-width", "512");
         add_attribute(l, function, "min-legal-vector-width", "512");

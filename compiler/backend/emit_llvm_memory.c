@@ -134,7 +134,20 @@ static LLVMValueRef load_raw(LlvmKernel *e, const Stm *s, const char *name) {
     return mark(e, x, s->buffer);
 }
 
+/* A vector of binary16: all of it, or one element in all lanes. */
+static LLVMValueRef load_halves(LlvmKernel *e, const Stm *s, const char *name) {
+    Llvm *l = e->l;
+    bool splat = s->access == ACCESS_SPLAT;
+    LLVMTypeRef type = splat ? LLVMHalfTypeInContext(l->context) : l->f16v;
+    LLVMValueRef x = LLVMBuildLoad2(l->builder, type, emit_llvm_address(e, s->buffer, &s->index), splat ? "" : name);
+    LLVMSetAlignment(x, element_bytes(e, s->buffer));
+    mark(e, x, s->buffer);
+    return splat ? emit_llvm_splat_over(l, x, l->f16v, name) : x;
+}
+
 LLVMValueRef emit_llvm_load(LlvmKernel *e, const Stm *s, const char *name) {
+    if (e->k->buffers[s->buffer].elem == ELEM_F16)
+        return load_halves(e, s, name);
     bool splat = s->access == ACCESS_SPLAT, vector = s->access != ACCESS_SCALAR && !splat;
     LLVMValueRef x = widen(e, s, load_raw(e, s, splat ? "" : name), vector);
     return splat ? emit_llvm_splat(e->l, x, name) : x;

@@ -17,6 +17,8 @@ static LLVMValueRef repeat(Llvm *l, LLVMValueRef value) {
 
 LLVMValueRef emit_llvm_constant(LlvmKernel *e, const Stm *s) {
     RegType t = e->k->regs[s->dst];
+    if (t.elem == ELEM_F16)
+        return LLVMConstNull(e->l->f16v);
     LLVMValueRef one = t.elem == ELEM_F32 ? LLVMConstReal(e->l->f32, (double)(float)s->number) : emit_llvm_i32(e->l, s->bits);
     return t.vector ? repeat(e->l, one) : one;
 }
@@ -29,8 +31,11 @@ LLVMValueRef emit_llvm_iota(Llvm *l, LLVMTypeRef element, int64_t step) {
 }
 
 LLVMValueRef emit_llvm_splat(Llvm *l, LLVMValueRef scalar, const char *name) {
-    LLVMTypeRef vector = LLVMVectorType(LLVMTypeOf(scalar), (unsigned)l->target->width);
-    LLVMTypeRef zeros = LLVMVectorType(l->i32, (unsigned)l->target->width);
+    return emit_llvm_splat_over(l, scalar, LLVMVectorType(LLVMTypeOf(scalar), (unsigned)l->target->width), name);
+}
+
+LLVMValueRef emit_llvm_splat_over(Llvm *l, LLVMValueRef scalar, LLVMTypeRef vector, const char *name) {
+    LLVMTypeRef zeros = LLVMVectorType(l->i32, LLVMGetVectorSize(vector));
     LLVMValueRef first = LLVMBuildInsertElement(l->builder, LLVMGetPoison(vector), scalar, emit_llvm_i64(l, 0), "");
     return LLVMBuildShuffleVector(l->builder, first, LLVMGetPoison(vector), LLVMConstNull(zeros), name);
 }
@@ -273,6 +278,9 @@ LLVMValueRef emit_llvm_operation(LlvmKernel *e, const Stm *s, const char *name) 
     case KOP_ZIP_LOW: return zip(l, x, y, false, name);
     case KOP_ZIP_HIGH: return zip(l, x, y, true, name);
     case KOP_TAKE: return take(l, x, y, name);
+    case KOP_HFMA: return call_typed(l, "llvm.fma", result, arg, 3, name);
+    case KOP_HLOW: return LLVMBuildFPExt(l->builder, lanes_of(l, x, 0, l->target->width), l->f32v, name);
+    case KOP_HHIGH: return LLVMBuildFPExt(l->builder, lanes_of(l, x, l->target->width, l->target->width), l->f32v, name);
     case KOP_HSUM: return across(l, x, true, name);
     case KOP_HMAX: return across(l, x, false, name);
     default: assert(!"an operation without a form in LLVM"); return NULL;

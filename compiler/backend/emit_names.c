@@ -78,7 +78,7 @@ const char *emit_prefix(const Module *m) {
 
 const char *emit_numeric(const Module *m) {
     return arena_printf(m->arena, "w%d %s %s%s%s%s", m->target->width, m->target->fma ? "fma" : "nofma", m->math == MATH_STRICT ? "strict" : "fast",
-                        m->program->int8 ? " int8" : "", m->storage ? " weights " : "", m->storage ? store_text[m->storage] : "");
+                        m->program->int8 ? " int8" : m->program->half ? " f16" : "", m->storage ? " weights " : "", m->storage ? store_text[m->storage] : "");
 }
 
 static void add_tap(const char **taps, int *count, const char *tap) {

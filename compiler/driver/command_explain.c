@@ -27,7 +27,7 @@ static double call_tasks(const Module *m, const Call *c) {
     return (double)c->tasks * (double)(c->unit ? (m->program->batch + c->unit - 1) / c->unit : 1);
 }
 
-static double value_bytes(const Node *n) { return (n->type == TYPE_U8 ? 1.0 : 4.0) * (double)shape_count(&n->shape); }
+static double value_bytes(const Node *n) { return (n->type == TYPE_U8 ? 1.0 : n->type == TYPE_F16 ? 2.0 : 4.0) * (double)shape_count(&n->shape); }
 
 /* ---- who reads a value ---- */
 
@@ -259,15 +259,16 @@ static void explain_memory(const Explain *e) {
 
 static void explain_precision(const Explain *e) {
     const Program *p = e->m->program;
-    int int8 = 0;
-    if (!p->int8)
+    int lower = 0;
+    const char *name = p->int8 ? "int8" : "f16";
+    if (!p->int8 && !p->half)
         return;
     for (int i = 0; i < p->precision_count; i++)
-        int8 += p->precision[i].int8;
-    writer_printf(e->w, "precision   int8: %d of %d convolutions and linear layers, the rest of the network in float32\n", int8, p->precision_count);
+        lower += p->precision[i].lower;
+    writer_printf(e->w, "precision   %s: %d of %d convolutions and linear layers, the rest of the network in float32\n", name, lower, p->precision_count);
     for (int i = 0; i < p->precision_count; i++) {
         const LayerPrecision *l = &p->precision[i];
-        writer_printf(e->w, "  %-24s %s: %s\n", l->tap[0] ? l->tap : "conv", l->int8 ? "int8" : "f32 ", l->why);
+        writer_printf(e->w, "  %-24s %-*s: %s\n", l->tap[0] ? l->tap : "conv", (int)strlen(name), l->lower ? name : "f32", l->why);
     }
 }
 

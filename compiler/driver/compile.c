@@ -69,7 +69,7 @@ static void note_precision(const Compilation *c) {
     int left = 0;
     const LayerPrecision *first = NULL;
     for (int i = 0; i < p->precision_count; i++) {
-        if (p->precision[i].int8 || !p->precision[i].by_range)
+        if (p->precision[i].lower || !p->precision[i].by_range)
             continue;
         first = first ? first : &p->precision[i];
         left++;
@@ -84,6 +84,7 @@ static bool run_passes(Compilation *c, bool training) {
         return false;
     double start = compile_clock();
     c->program->int8 = c->o->int8;
+    c->program->half = c->o->half ? c->o->target->width : 0;
     c->program->recompute = c->recompute;
     int code = 0;
     if (c->o->calibrate)

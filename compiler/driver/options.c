@@ -84,8 +84,8 @@ static const OptionRow rows[] = {
     { OPT_PLACE,       "--place",         NULL, "PATTERN=LAYER", NETWORK,        "another layer at these taps; += inserts behind them" },
     { OPT_NETWORK,     "--network",       NULL, "NAME",         NETWORK,         "the network or variant of the file" },
     { OPT_DIM,         "--dim",           NULL, "NAME=SIZE",    NETWORK,         "the size of a dimension that the file leaves open" },
-    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, avx2, avx512, avx512vnni or native (default: this\n"
-      "                             processor);\n"
+    { OPT_TARGET,      "--target",        NULL, "NAME",         LOWER,           "portable, fma128, neonfp16, avx2, avx512, avx512vnni, avx512fp16 or native\n"
+      "                             (default: this processor);\n"
       "                             also, with LLVM, a machine: aarch64-linux-gnu (give both to choose both)" },
     { OPT_CPU,         "--cpu",           NULL, "NAME",         LOWER & ~EXPLAIN, "with LLVM: order instructions for this processor" },
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
@@ -95,8 +95,8 @@ static const OptionRow rows[] = {
     { OPT_TUNE,        "--tune",          NULL, "[=FILE]",      LOWER,           "the fastest algorithm of every convolution as timed here; times and answers\n"
       "                             are kept in FILE (default: beside the network, NET.tune) and used again" },
     { OPT_TUNE_THREADS, "--tune-threads", NULL, "N",            LOWER,           "times are taken with so many threads (default: all processors)" },
-    { OPT_PRECISION,   "--precision",     NULL, "f32|int8",     (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers, for inference\n"
-      "                             (default f32; explain says which, and why)" },
+    { OPT_PRECISION,   "--precision",     NULL, "f32|int8|f16", (LOWER & ~TRAIN) | EVAL,   "int8: convolutions of bounded values by whole numbers; f16: in float16,\n"
+      "                             by avx512fp16 and neonfp16; for inference (explain says which, and why)" },
     { OPT_STORAGE,     "--storage",       NULL, "f32|bf16|f16", LOWER & ~TRAIN,  "what packed weights are kept in, for inference: half the memory with 16\n"
       "                             bits; computed in float32 (default f32)" },
     { OPT_CALIBRATE,   "--calibrate",     NULL, "DATA",         (LOWER & ~IN_MEMORY) | EVAL, "int8: ranges of values by these images, .npy or a data set, with the\n"
@@ -290,7 +290,7 @@ static int set_memory(Options *o, const OptionRow *row, const char *value) {
 
 static int set_choice(Options *o, const OptionRow *row, const char *value) {
     static const struct { OptionId id; const char *words[2]; } choices[] = {
-        { OPT_MATH, { "fast", "strict" } }, { OPT_BLAS, { "builtin", "openblas" } }, { OPT_PRECISION, { "f32", "int8" } },
+        { OPT_MATH, { "fast", "strict" } }, { OPT_BLAS, { "builtin", "openblas" } },
         { OPT_PERF, { "map", "dump" } }, { OPT_BACKEND, { "c", "llvm" } },
     };
     int choice = 0;
@@ -304,8 +304,6 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
         o->math = i ? MATH_STRICT : MATH_FAST;
     else if (row->id == OPT_BLAS)
         o->blas = i == 1;
-    else if (row->id == OPT_PRECISION)
-        o->int8 = i == 1;
     else if (row->id == OPT_PERF)
         o->profile = i ? PROFILE_DUMP : PROFILE_MAP;
     else
@@ -316,6 +314,14 @@ static int set_choice(Options *o, const OptionRow *row, const char *value) {
 static int set_conv(Options *o, const OptionRow *row, const char *value) {
     int i = parse_word(row, value, conv_algorithm_text, CONV_ALGORITHMS);
     o->conv = i < 0 ? CONV_AUTO : (ConvAlgorithm)i;
+    return i < 0 ? SALUN_BAD_INPUT : 0;
+}
+
+static int set_precision(Options *o, const OptionRow *row, const char *value) {
+    static const char *const words[] = { "f32", "int8", "f16" };
+    int i = parse_word(row, value, words, COUNT(words));
+    o->int8 = i == 1;
+    o->half = i == 2;
     return i < 0 ? SALUN_BAD_INPUT : 0;
 }
 
@@ -339,7 +345,8 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     case OPT_NETWORK: o->build.network = value; return 0;
     case OPT_TARGET: return set_target(o, row, value);
     case OPT_CPU: o->cpu = value; return 0;
-    case OPT_MATH: case OPT_BLAS: case OPT_PRECISION: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
+    case OPT_PRECISION: return set_precision(o, row, value);
+    case OPT_MATH: case OPT_BLAS: case OPT_BACKEND: case OPT_PERF: return set_choice(o, row, value);
     case OPT_CALIBRATE: o->calibrate = value; return 0;
     case OPT_STORAGE: return set_storage(o, row, value);
     case OPT_CONV: return set_conv(o, row, value);
@@ -455,8 +462,10 @@ static int check_tune(const Options *o) {
 }
 
 static int check_precision(const Options *o) {
-    if (o->int8 && (o->train || o->command->bit == TRAIN || o->gradients))
-        return options_fail(SALUN_BAD_INPUT, "--precision=int8 is for inference; a network is trained in float32");
+    if ((o->int8 || o->half) && (o->train || o->command->bit == TRAIN || o->gradients))
+        return options_fail(SALUN_BAD_INPUT, "--precision=%s is for inference; a network is trained in float32", o->int8 ? "int8" : "f16");
+    if (o->half && !o->target->half && o->command->bit != EVAL)
+        return options_fail(SALUN_BAD_INPUT, "--precision=f16: %s does not compute in float16; --target=avx512fp16 and neonfp16 do", o->target->name);
     if (o->storage && (o->train || o->command->bit == TRAIN))
         return options_fail(SALUN_BAD_INPUT, "--storage is for inference; a network is trained in float32");
     if (o->calibrate && !o->int8)

@@ -40,7 +40,7 @@ struct Options {
     const char *tune;                  /* --tune: a file, "": beside the network; NULL: not asked for */
     int tune_threads;                  /* 0: as many as processors */
     Store storage;                     /* --storage, of packed weights */
-    bool blas, train, int8;
+    bool blas, train, int8, half;      /* half: --precision=f16 */
     const char *calibrate;             /* --calibrate: images, NULL: none */
     int64_t memory;                    /* --memory: bytes, 0: no bound */
     PassOptions pass;

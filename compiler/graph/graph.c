@@ -208,6 +208,10 @@ Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like
     return window_node(g, OP_CONV, (Node *[]){ x, w }, conv_shape(x, w, win), window_channel(win), win, like);
 }
 
+Node *graph_conv_half(Graph *g, Node *x, Node *w, const Window *win, const Node *like) {
+    return window_node(g, OP_CONV_HALF, (Node *[]){ x, w }, conv_shape(x, w, win), window_channel(win), win, like);
+}
+
 Node *graph_conv_int8(Graph *g, Node *x, Node *w, Node *zero, Node *step, const Window *win, const Node *like) {
     return window_node(g, OP_CONV_INT8, (Node *[]){ x, w, zero, step }, conv_shape(x, w, win), window_channel(win), win, like);
 }

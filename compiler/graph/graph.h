@@ -20,7 +20,7 @@
 
 enum { MAX_RANK = 6, MAX_SPATIAL = 3 };
 
-typedef enum { TYPE_F32, TYPE_I32, TYPE_U8 } DType;
+typedef enum { TYPE_F32, TYPE_I32, TYPE_U8, TYPE_F16 } DType;
 
 typedef struct {
     int rank;                 /* 0: a scalar */
@@ -90,7 +90,7 @@ typedef struct { int heads; double scale; bool causal; } Attention;
 typedef enum { TABLE_PARAMS, TABLE_STATES, TABLE_RAW, TABLE_GRADS, TABLE_SLOTS, TABLE_COUNT } TableId;
 extern const char *const table_text[TABLE_COUNT];     /* "params", "states", .. */
 extern const char *const scalar_text[SCALAR_COUNT];   /* "batch", .. */
-extern const char *const dtype_text[];                /* "f32", "i32", "u8" */
+extern const char *const dtype_text[];                /* "f32", "i32", "u8", "f16" */
 
 /* A value of the forward pass computed once more for the backward pass (passes/recompute.c): LATE by loop nests of its
  * own, when the first of its readers wants it; INSIDE, a MAP, by every loop nest that reads it. */
@@ -174,6 +174,8 @@ Node *graph_map_integer(Graph *g, const Expr *e, Node *const *in, int arity, Sha
 Node *graph_reduce(Graph *g, OpId op, Node *x, unsigned axes, const Node *like);
 Node *graph_conv(Graph *g, Node *x, Node *w, const Window *win, const Node *like);
 /* A convolution by whole numbers: x holds bytes, whose meaning is step (x - zero); weights are rounded per output channel. */
+/* x f16, w f32, rounded to f16 */
+Node *graph_conv_half(Graph *g, Node *x, Node *w, const Window *win, const Node *like);
 Node *graph_conv_int8(Graph *g, Node *x, Node *w, Node *zero, Node *step, const Window *win, const Node *like);
 Node *graph_conv_input(Graph *g, Node *dy, Node *w, const Window *win, Shape x, const Node *like);
 Node *graph_conv_weight(Graph *g, Node *x, Node *dy, const Window *win, Shape w, const Node *like);
@@ -254,8 +256,8 @@ typedef struct {
 
 typedef struct { const char *name; Shape shape; const char *what; Span span; bool replaceable; } Tap;   /* what: "salu", "conv" */
 
-/* What --precision=int8 made of one convolution of `infer`, and why. */
-typedef struct { const char *tap; Span span; bool int8; bool by_range; const char *why; } LayerPrecision;   /* by_range: only its input's range decided */
+/* What --precision=int8 or f16 made of one convolution of `infer`, and why. */
+typedef struct { const char *tap; Span span; bool lower; bool by_range; const char *why; } LayerPrecision;   /* by_range: only its input's range decided */
 
 /* Whoever can show which values occur. */
 typedef struct Calibration Calibration;
@@ -278,6 +280,7 @@ struct Program {
     Recipe recipe;
     int64_t table_size[TABLE_COUNT];  /* floats; passes/tables.c */
     bool int8;                        /* infer: convolutions of bytes where passes/quantize.c can */
+    int half;                         /* infer: convolutions in float16, for vectors of so many floats; 0: none */
     Calibration *calibration;         /* for that, NULL: none */
     LayerPrecision *precision; int precision_count, precision_cap;
     Table *names; int named;          /* program_tensor's index over tensors[0 .. named) */

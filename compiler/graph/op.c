@@ -15,4 +15,4 @@ const char *const scalar_text[SCALAR_COUNT] = {
     [SCALAR_BATCH] = "batch", [SCALAR_STEP] = "step", [SCALAR_LR] = "lr", [SCALAR_SMOOTHING] = "smoothing",
 };
 
-const char *const dtype_text[] = { [TYPE_F32] = "f32", [TYPE_I32] = "i32", [TYPE_U8] = "u8" };
+const char *const dtype_text[] = { [TYPE_F32] = "f32", [TYPE_I32] = "i32", [TYPE_U8] = "u8", [TYPE_F16] = "f16" };

@@ -192,6 +192,15 @@ static const char *int8_error(const Node *n) {
     return n->in[2]->shape.rank || n->in[3]->shape.rank ? "zero and step are no scalars" : NULL;
 }
 
+static const char *half_error(const Node *n) {
+    const char *error = contract_error(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    if (error)
+        return error;
+    if (n->attr.window.groups != 1 || n->attr.window.channel_last || n->attr.window.spatial == 0)
+        return "channels are in groups or last, or there is no window";
+    return n->in[0]->type != TYPE_F16 || n->in[1]->type != TYPE_F32 ? "the types are not f16 and f32" : NULL;
+}
+
 static const char *pool_error(const Window *win, const Shape *image, const Shape *result) {
     if (win->channel_last)
         return "a pool's channels are axis 1";
@@ -336,6 +345,7 @@ static const char *rule_error(const Node *n) {
     case OP_SUM: case OP_MAXIMUM: return reduce_error(n);
     case OP_CONV: return contract_error(n, a, b, &n->shape);
     case OP_CONV_INT8: return int8_error(n);
+    case OP_CONV_HALF: return half_error(n);
     case OP_CONV_INPUT: return contract_error(n, &n->shape, b, a);
     case OP_CONV_WEIGHT: return contract_error(n, a, &n->shape, b);
     case OP_ATTENTION: case OP_ATTENTION_Q: return attention_error(n, a);
@@ -365,7 +375,7 @@ const char *node_error(const Node *n) {
     for (int i = 0; i < n->arity; i++) {
         if (!n->in[i])
             return "an input is missing";
-        if (n->in[i]->type != TYPE_F32 && class != CLASS_MAP && class != CLASS_MOVE && n->op != OP_CONV_INT8)
+        if (n->in[i]->type != TYPE_F32 && class != CLASS_MAP && class != CLASS_MOVE && n->op != OP_CONV_INT8 && n->op != OP_CONV_HALF)
             return "an input is not f32";
     }
     if (n->type != TYPE_F32 && class != CLASS_MOVE && class != CLASS_MAP && n->op != OP_INPUT)

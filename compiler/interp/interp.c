@@ -186,6 +186,7 @@ bool interp_set_input(Interp *it, int index, const void *data, DType type, int64
         case TYPE_F32: to[i] = (double)((const float *)data)[i]; break;
         case TYPE_I32: to[i] = (double)((const int32_t *)data)[i]; break;
         case TYPE_U8: to[i] = (double)((const uint8_t *)data)[i]; break;
+        case TYPE_F16: return interp_fail(it, "no input is of float16");
         }
     }
     return true;

@@ -145,7 +145,9 @@ const Source *body_source(const Body *b, const Node *x) {
     return NULL;
 }
 
-static Elem elem_of(const Node *n) { return n->type == TYPE_F32 ? ELEM_F32 : ELEM_I32; }
+static bool is_real(const Node *n) { return n->type == TYPE_F32 || n->type == TYPE_F16; }
+static Elem elem_of(const Node *n) { return is_real(n) ? ELEM_F32 : ELEM_I32; }
+static Store store_of(const Node *n) { return n->type == TYPE_U8 ? STORE_U8 : n->type == TYPE_F16 ? STORE_F16 : STORE_WHOLE; }
 
 static void declare_sources(Body *b) {
     const Group *g = b->g;
@@ -158,7 +160,7 @@ static void declare_sources(Body *b) {
         if (!read_by_body(g, x))
             continue;
         int buffer = kb_arg(b->k, buffer_name(b, x, "in", i), elem_of(x), false, value_floats(x, b->width), body_buffer_text(b, x));
-        b->k->buffers[buffer].store = x->type == TYPE_U8 ? STORE_U8 : STORE_WHOLE;
+        b->k->buffers[buffer].store = store_of(x);
         add_source(b, x, buffer);
     }
     for (int m = 0; m < g->map_count; m++)
@@ -175,7 +177,7 @@ static void declare_outputs(Body *b) {
     for (int i = 0; i < g->output_count; i++) {
         Node *y = g->outputs[i];
         b->out_buffer[i] = kb_arg(b->k, arena_printf(b->l->arena, "out%d", i), elem_of(y), true, value_floats(y, b->width), body_buffer_text(b, y));
-        b->k->buffers[b->out_buffer[i]].store = y->type == TYPE_U8 ? STORE_U8 : STORE_WHOLE;
+        b->k->buffers[b->out_buffer[i]].store = store_of(y);
     }
 }
 
@@ -256,7 +258,7 @@ static Reg load_source(Body *b, const Source *s, const Index *at, Index block) {
         r = kb_load_lanes(k, ACCESS_MASKED, s->buffer, i, body_lanes(b, block), 1);
     else
         r = kb_load_lanes(k, ACCESS_STRIDED, s->buffer, i, body_lanes(b, block), axis_stride(b, x));
-    return x->type == TYPE_F32 ? r : kb_op(k, KOP_I2F, r, NO_REG, NO_REG);
+    return is_real(x) ? r : kb_op(k, KOP_I2F, r, NO_REG, NO_REG);
 }
 
 static void load_level(Body *b, int level, int slot, const Index *at, Index block) {
@@ -278,7 +280,7 @@ static void store_output(Body *b, int i, int slot, const Index *at, Index block)
     Reg value = member >= 0 ? b->value[member] : b->anchor;
     int buffer = b->out_buffer[i];
     Index to = element_index(b, y, at, block);
-    if (y->type != TYPE_F32)
+    if (!is_real(y))
         value = kb_op(b->k, KOP_ROUND, value, NO_REG, NO_REG);
     if (value_info(y)->layout == LAYOUT_BLOCKED)
         kb_store(b->k, ACCESS_VECTOR, buffer, to, only_lanes(b, slot, value));

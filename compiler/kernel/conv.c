@@ -46,12 +46,15 @@ Reg *conv_narrow_lanes(Kernel *k, int64_t narrow) {
 Reg conv_sum(ConvNest *c, int slot, int pixel) {
     Reg *r = &c->acc[slot * MAX_TILE_PIXELS + pixel];
     if (*r == NO_REG)
-        *r = kb_reg(c->k, c->p->int8 ? ELEM_I32 : ELEM_F32, true);
+        *r = kb_reg(c->k, c->p->int8 ? ELEM_I32 : c->p->half ? ELEM_F16 : ELEM_F32, true);
     return *r;
 }
 
+/* Slots whose sums are one vector. */
+static int vector_slots(const ConvPlan *p) { return p->half ? 2 : 1; }
+
 void conv_zero(ConvNest *c, int pixels) {
-    for (int v = 0; v < c->p->slots; v++)
+    for (int v = 0; v < c->p->slots; v += vector_slots(c->p))
         for (int i = 0; i < pixels; i++)
             kb_set_const(c->k, conv_sum(c, v, i), 0);
 }
@@ -89,19 +92,20 @@ static Index index_part(Index a, int64_t d) {
 /* `count` lanes of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
 static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
     const ConvPlan *p = c->p;
+    int step = vector_slots(p);
     int x0 = kb_index(c->k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(c->k, "wi", INDEX_AFFINE, w, zero());
     Index passed = index_add(w, index_scale(c->weights, -1));
     ahead_fetch(c->k, p->ahead, c->w, c->ahead, index_part(passed, (int64_t)p->slots * p->width));
     for (int u = 0; u < count; u++) {
         Reg weight[8];
-        for (int v = 0; v < p->slots; v++)
+        for (int v = 0; v < p->slots; v += step)
             weight[v] = kb_load(c->k, ACCESS_VECTOR, c->w, index_plus(index_var(w0), ((int64_t)u * p->slots + v) * p->width));
         for (int i = 0; i < t->pixels; i++) {
             if (!(t->valid >> i & 1))
                 continue;
             Reg data = kb_load(c->k, ACCESS_SPLAT, c->x, index_plus(index_var(x0), u * p->x_lane + i * t->pixel_step));
-            for (int v = 0; v < p->slots; v++)
-                kb_set(c->k, conv_sum(c, v, i), p->int8 ? KOP_DOT4 : KOP_FMA, data, weight[v], conv_sum(c, v, i));
+            for (int v = 0; v < p->slots; v += step)
+                kb_set(c->k, conv_sum(c, v, i), p->int8 ? KOP_DOT4 : p->half ? KOP_HFMA : KOP_FMA, data, weight[v], conv_sum(c, v, i));
         }
     }
 }
@@ -172,14 +176,14 @@ static void sum_columns(Walk *s, const ColumnTile *tile, Index x, Index w) {
     }
 }
 
-/* The input blocks and the outer dimensions' taps around it. x, w: of block 0, tap 0, column of the tile. */
-static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
+/* Input blocks first .. end and the outer dimensions' taps around it. x, w: of block 0, tap 0, column of the tile. */
+static void sum_blocks(Walk *s, const ColumnTile *tile, Index x, Index w, Index first, Index end) {
     ConvNest *c = s->c;
     const ConvPlan *p = c->p;
     int64_t taps = conv_taps(p, s->combination), w_lanes = p->lanes * p->slots * p->width;
     int opened = 0;
     if (p->blocks > 1 && !p->by_block) {
-        Index block = index_var(kb_loop(c->k, "block", zero(), c->inputs.count, 1));
+        Index block = index_var(kb_loop(c->k, "block", first, end, 1));
         begin_block(c, block);
         x = index_add(x, index_scale(block, p->x_unit));
         w = index_add(w, index_scale(block, taps * w_lanes));
@@ -198,6 +202,28 @@ static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
     }
     sum_columns(s, tile, x, w);
     while (opened--)
+        kb_end(c->k);
+}
+
+/* All input blocks; sums in binary16 only of some of them at a time. */
+static void sum_tile(Walk *s, const ColumnTile *tile, Index x, Index w) {
+    ConvNest *c = s->c;
+    const ConvPlan *p = c->p;
+    Index first = zero(), end = c->inputs.count;
+    if (!p->half) {
+        sum_blocks(s, tile, x, w, first, end);
+        return;
+    }
+    int64_t step = conv_half_blocks(p, s->combination);
+    bool several = p->blocks > step;
+    if (several) {
+        first = index_var(kb_loop(c->k, "some", zero(), end, step));
+        end = index_var(kb_index(c->k, "end", INDEX_MIN, index_plus(first, step), end));
+    }
+    conv_zero(c, (int)tile->pixels);
+    sum_blocks(s, tile, x, w, first, end);
+    conv_half_add(c, (int)tile->pixels);
+    if (several)
         kb_end(c->k);
 }
 
@@ -245,8 +271,9 @@ static Index column(const Walk *s, Index first, int pixel) {
 }
 
 static Reg result(ConvNest *c, int slot, int pixel) {
-    Reg sum = conv_sum(c, slot, pixel);
-    return c->p->int8 ? conv_int8_result(c, slot, sum) : sum;
+    if (c->p->half)
+        return conv_half_result(c, slot, pixel);
+    return c->p->int8 ? conv_int8_result(c, slot, conv_sum(c, slot, pixel)) : conv_sum(c, slot, pixel);
 }
 
 static void finish_tile(Walk *s, Index first, int pixels) {
@@ -333,6 +360,10 @@ static void start_tile(Walk *s, const ColumnTile *t, Index first) {
                 Reg sum = kb_load(s->c->k, ACCESS_VECTOR, s->c->stage, sums_index(s, column(s, first, i), v));
                 kb_set(s->c->k, conv_sum(s->c, v, i), KOP_MOVE, sum, NO_REG, NO_REG);
             }
+        return;
+    }
+    if (p->half) {
+        conv_half_begin(s->c, (int)t->pixels);
         return;
     }
     if (!p->int8) {

@@ -61,6 +61,7 @@ typedef struct {
     ConvForm form;
     bool backward;             /* CONV_INPUT */
     bool int8;                 /* CONV_INT8: x is counted in words of 4 bytes, 4 channels of a pixel; lanes are words */
+    bool half;                 /* CONV_HALF: a sum is a vector of binary16 for two slots, added up in scratch every few blocks */
     int64_t narrow;            /* channels of a group, in and out, where whole groups fill a vector: lane l of a result takes the
                                   lanes of its group one after the other (depthwise: its own); 0: every lane takes all */
     const char *why;           /* of the form, for readers */
@@ -122,6 +123,7 @@ typedef struct {
     Index lane_begin, lane_end;  /* of the current block's lanes, those that the panel reads */
     Index weights, ahead;      /* where the tile's weights begin, and what it fetches ahead */
     Reg *acc;                  /* [slot][pixel], NO_REG: not used yet */
+    int sums;                  /* half: scratch, [slot][pixel][W], of a tile */
     int start, scale;          /* int8: buffers of conv_int8.c */
     Reg *scales;               /* int8: per slot */
     Reg *take;                 /* narrow: per lane of a group, the lane that each lane takes */
@@ -149,6 +151,13 @@ void conv_int8_begin(ConvNest *c);                             /* at the start o
 /* Sets the sums of `pixels` results; rows: taps of the outer dimensions; columns: of the last, [begin, end) per pixel. */
 void conv_int8_start(ConvNest *c, int pixels, const TapRange *rows, const int64_t (*columns)[2]);
 Reg conv_int8_result(ConvNest *c, int slot, Reg sum);
+
+/* conv_half.c: a tile's sums in float32, which wait in scratch, are cleared; every few blocks those in binary16 are added; one. */
+void conv_half_begin(ConvNest *c, int pixels);
+void conv_half_add(ConvNest *c, int pixels);
+Reg conv_half_result(const ConvNest *c, int slot, int pixel);
+/* Input blocks whose products a sum in binary16 takes at most. */
+int64_t conv_half_blocks(const ConvPlan *p, int combination);
 
 /* pack_int8.c: appends the call that rounds and packs weights; the temporaries that hold them, what sums begin with, and the
  * scale of each output channel. */

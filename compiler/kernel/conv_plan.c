@@ -156,23 +156,23 @@ static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t cou
     return conv_tile_cost(slots, max_pixels, count) * blocks * (double)p->lanes / slots;
 }
 
-/* V divides the number of channel blocks. */
+/* V divides the number of channel blocks; in binary16 a vector is two of them. */
 static void choose_tile(ConvPlan *p, const Target *t, int64_t count) {
     int64_t blocks = ceil_div(p->out_channels, p->width);
-    int limit = p->narrow ? 1 : 8, best = 1;
+    int limit = p->narrow ? 1 : 8, step = p->half ? 2 : 1, best = step;
     double best_cost = 0;
-    for (int slots = 1; slots <= limit; slots++) {
-        if (blocks % slots || conv_tile_pixels(t, slots) < 1)
+    for (int slots = step; slots <= limit; slots += step) {
+        if (blocks % slots || conv_tile_pixels(t, slots / step) < 1)
             continue;
         plan_inputs(p, slots);
-        double cost = row_cost(p, slots, conv_tile_pixels(t, slots), count);
-        if (slots == 1 || cost < best_cost * 0.995) {
+        double cost = row_cost(p, slots / step, conv_tile_pixels(t, slots / step), count) / step;
+        if (slots == step || cost < best_cost * 0.995) {
             best = slots;
             best_cost = cost;
         }
     }
     p->slots = best;
-    p->pixels = conv_tile_pixels(t, best);
+    p->pixels = conv_tile_pixels(t, best / step);
     if (p->narrow > 1)                         /* beside the sums: weights, and which lanes are taken, of a whole group */
         p->pixels = (int)min64(p->pixels, max64(t->registers - 2 * p->narrow - 2, 4));
     plan_inputs(p, best);
@@ -443,10 +443,10 @@ static bool is_long_body(const Group *g) {
 
 ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
-    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+    ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .half = a->op == OP_CONV_HALF, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                    .window = &a->attr.window, .width = l->target->width, .merged = 0 };
     int channel = window_channel(p.window);
-    p.storage = p.int8 ? STORE_WHOLE : lower_storage(l, pack_is_constant(p.w));
+    p.storage = p.int8 ? STORE_WHOLE : p.half ? STORE_F16 : lower_storage(l, pack_is_constant(p.w));
     assert(!is_blocked(p.x) || p.x->channel == channel);
     p.axis = p.window->channel_last ? 1 : 2;
     int64_t in = p.x->shape.dim[channel], out = a->shape.dim[channel];
@@ -472,7 +472,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     if (conv_packs_each_time(l, p.w))
         plan_packing(&p, l->target);
     bool fits_cache = p.panel_floats * 4 <= l->target->l2 / 2, rereads = tiles_of_task(&p) >= MIN_TILES_WIDENED;
-    p.widened = p.storage != STORE_WHOLE && p.form == CONV_TILED && !p.by_block && fits_cache && rereads;
+    p.widened = p.storage != STORE_WHOLE && p.form == CONV_TILED && !p.half && !p.by_block && fits_cache && rereads;
     plan_ahead(&p, l->target);
     return p;
 }

@@ -83,7 +83,7 @@ static void push_node(Fuse *f, Node ***items, int *count, Node *n) {
 }
 
 bool is_linear(const Node *n) {
-    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8;
+    return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8 && n->op != OP_CONV_HALF;
 }
 
 /* Whether this anchor's schedule hands its vectors to a body. */
@@ -92,7 +92,7 @@ static bool takes_maps(const Fuse *f, const Node *anchor) {
         return true;
     if (f->blas && is_linear(anchor))
         return false;
-    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_CONV_INT8 || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
+    return anchor->op == OP_CONV || anchor->op == OP_CONV_INPUT || anchor->op == OP_CONV_INT8 || anchor->op == OP_CONV_HALF || anchor->op == OP_MAXPOOL || anchor->op == OP_AVGPOOL;
 }
 
 static bool same_space(const Group *g, const Node *n) {

@@ -228,7 +228,7 @@ Reg kb_const(Kernel *k, double value, bool vector) {
 }
 
 void kb_set_const(Kernel *k, Reg dst, double value) {
-    assert(k->regs[dst].elem == ELEM_F32);
+    assert(k->regs[dst].elem == ELEM_F32 || (k->regs[dst].elem == ELEM_F16 && value == 0));
     Stm *s = append(k, STM_CONST);
     s->dst = dst;
     s->number = value;

@@ -24,6 +24,7 @@ typedef struct {
     int registers;             /* vector registers */
     bool fma;
     bool dot4;                 /* one instruction does DOT4 */
+    bool half;                 /* arithmetic in binary16: HFMA and its like */
     unsigned cpu;              /* SALUN_CPU_ bits, the same numbers as in salun.h */
     int64_t l1, l2;            /* bytes of cache to plan for */
 } Target;
@@ -45,7 +46,8 @@ typedef enum { INDEX_AFFINE, INDEX_DIV, INDEX_MOD, INDEX_MIN, INDEX_MAX, INDEX_L
 /* var = a | floor(a / d) | a mod d (a >= 0, d > 0) | min(a, b) | max(a, b) | integer buffer[a] */
 
 /* ---- registers ---- */
-typedef enum { ELEM_F32, ELEM_I32, ELEM_MASK } Elem;
+/* F16: binary16, only as vectors of 2 W lanes; from memory that holds F16, whole vectors and splats. Never stored. */
+typedef enum { ELEM_F32, ELEM_I32, ELEM_MASK, ELEM_F16 } Elem;
 typedef struct { Elem elem; bool vector; } RegType;
 typedef int Reg;               /* index into kernel->regs; NO_REG where there is none */
 enum { NO_REG = -1 };

@@ -8,7 +8,7 @@
 
 #include "support/half.h"
 
-enum { MAX_LANES = 16 };
+enum { MAX_LANES = 32 };
 typedef union { float f; int32_t i; uint32_t u; bool m; } Lane;
 typedef struct { Lane lane[MAX_LANES]; } Value;
 
@@ -81,7 +81,7 @@ static int access_lanes(const Eval *e, const Stm *s) {
     if (s->access == ACCESS_SCALAR || s->access == ACCESS_SPLAT)
         return 1;
     if (s->access == ACCESS_VECTOR)
-        return width;
+        return e->k->buffers[s->buffer].elem == ELEM_F16 ? 2 * width : width;
     int64_t lanes = index_value(e, &s->lanes);
     return lanes < 0 ? 0 : lanes > width ? width : (int)lanes;
 }
@@ -176,6 +176,7 @@ static Lane float_lane(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
     case KOP_FLE: return (Lane){ .m = x.f <= y.f };
     case KOP_FEQ: return (Lane){ .m = x.f == y.f };
     case KOP_ROUND: return (Lane){ .i = rounded(x.f) };
+    case KOP_HFMA: return (Lane){ .f = half_fma(x.f, y.f, z.f) };
     case KOP_DOT4: return (Lane){ .u = dot4(x.u, y.u, z.u) };
     default: return integer_lane(op, x, y);
     }
@@ -183,7 +184,7 @@ static Lane float_lane(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
 
 static Lane lane_operation(const Eval *e, KOp op, Lane x, Lane y, Lane z) {
     switch (op) {
-    case KOP_MOVE: case KOP_BITS: case KOP_FLOAT: return x;
+    case KOP_MOVE: case KOP_BITS: case KOP_FLOAT: case KOP_HLOW: return x;
     case KOP_MAND: return (Lane){ .m = x.m && y.m };
     case KOP_MOR: return (Lane){ .m = x.m || y.m };
     case KOP_MNOT: return (Lane){ .m = !x.m };
@@ -225,13 +226,17 @@ static void do_operation(Eval *e, const Stm *s) {
     } else if (s->op == KOP_SPLAT) {
         for (int i = 0; i < MAX_LANES; i++)
             r.lane[i] = x->lane[0];
+    } else if (s->op == KOP_HHIGH) {
+        r = none;
+        for (int i = 0; i < e->k->target->width; i++)
+            r.lane[i] = x->lane[e->k->target->width + i];
     } else if (s->op == KOP_TAKE) {
         r = none;
         for (int i = 0; i < e->k->target->width; i++)
             r.lane[i] = x->lane[y->lane[i].i & (e->k->target->width - 1)];
     } else {
         r = none;
-        int lanes = e->k->regs[s->dst].vector ? e->k->target->width : 1;
+        int lanes = (e->k->regs[s->dst].vector ? e->k->target->width : 1) * (e->k->regs[s->dst].elem == ELEM_F16 ? 2 : 1);
         for (int i = 0; i < lanes; i++)
             r.lane[i] = lane_operation(e, s->op, x->lane[i], y->lane[i], z->lane[i]);
     }
@@ -300,7 +305,7 @@ static void do_loop(Eval *e, const Stm *s) {
 }
 
 static void do_const(Eval *e, const Stm *s) {
-    if (e->k->regs[s->dst].elem == ELEM_F32)
+    if (e->k->regs[s->dst].elem != ELEM_I32)
         fill(e, s->dst, (Lane){ .f = (float)s->number });
     else
         fill(e, s->dst, (Lane){ .i = s->bits });

@@ -9,7 +9,7 @@
  *       store.vector out[row*56], v4
  *     }
  *
- * Registers: s float, v vector of floats, i integer, w vector of integers, m mask, p vector mask.
+ * Registers: s float, v vector of floats, i integer, w vector of integers, m mask, p vector mask, h vector of binary16.
  * The form without names (kernel_print_form) writes variables and buffers as numbers. */
 #include "kernel/kir.h"
 
@@ -45,7 +45,7 @@ static void print_index(const Printer *p, const Index *x) {
 }
 
 static void print_reg(const Printer *p, Reg r) {
-    static const char letter[2][3] = { { 's', 'i', 'm' }, { 'v', 'w', 'p' } };
+    static const char letter[2][4] = { { 's', 'i', 'm', 'h' }, { 'v', 'w', 'p', 'h' } };
     RegType t = p->k->regs[r];
     writer_printf(p->out, "%c%d", letter[t.vector][t.elem], r);
 }
@@ -126,7 +126,7 @@ static void print_value(const Printer *p, const Stm *s) {
     switch (s->kind) {
     case STM_CONST:
         writer_text(p->out, "const ");
-        if (p->k->regs[s->dst].elem == ELEM_F32)
+        if (p->k->regs[s->dst].elem != ELEM_I32)
             expr_print_number(p->out, s->number);
         else
             writer_printf(p->out, "%d", (int)s->bits);

@@ -81,7 +81,7 @@ static void check_memory(Verifier *v, const Stm *s, Range at) {
         return;
     }
     const Buffer *b = &v->k->buffers[s->buffer];
-    int64_t reach = s->kind != STM_INDEX && s->access == ACCESS_VECTOR ? v->k->target->width : 1;
+    int64_t reach = s->kind != STM_INDEX && s->access == ACCESS_VECTOR ? v->k->target->width * (b->elem == ELEM_F16 ? 2 : 1) : 1;
     if (at.hi < 0 || at.lo > b->count - reach)
         fail(v, "access to %s at %lld..%lld is outside of its %lld elements", b->name, (long long)at.lo,
              (long long)at.hi, (long long)b->count);
@@ -124,6 +124,7 @@ static Elem argument_type(const Verifier *v, const Stm *s, int i) {
     case KOP_IADD: case KOP_ISUB: case KOP_IMUL: case KOP_IMULHI: case KOP_IAND: case KOP_IOR: case KOP_IXOR:
     case KOP_ISHL: case KOP_ISHR: case KOP_ISAR: case KOP_DOT4: return ELEM_I32;
     case KOP_MAND: case KOP_MOR: case KOP_MNOT: return ELEM_MASK;
+    case KOP_HFMA: case KOP_HLOW: case KOP_HHIGH: return ELEM_F16;
     default: return ELEM_F32;
     }
 }
@@ -158,6 +159,8 @@ static void check_value(Verifier *v, const Stm *s) {
         check_memory(v, s, index_range(v, &s->index));
         if (s->access == ACCESS_MASKED || s->access == ACCESS_STRIDED)
             index_range(v, &s->lanes);
+        if (v->ok && v->k->buffers[s->buffer].elem == ELEM_F16 && s->access != ACCESS_VECTOR && s->access != ACCESS_SPLAT)
+            fail(v, "load of some lanes of binary16 from %s", v->k->buffers[s->buffer].name);
         if (v->ok && !is_type(v, s->dst, v->k->buffers[s->buffer].elem, s->access != ACCESS_SCALAR))
             fail(v, "load from %s to a register of another type", v->k->buffers[s->buffer].name);
     } else if (s->kind == STM_FROM_INDEX) {
@@ -239,8 +242,10 @@ static void check_block(Verifier *v, const Stm *s) {
 static void check_buffers(Verifier *v) {
     for (int i = 0; i < v->k->buffer_count; i++) {
         const Buffer *b = &v->k->buffers[i];
-        if (store_bytes(b->store) == 2 && b->elem != ELEM_F32)
+        if (store_bytes(b->store) == 2 && b->elem != ELEM_F32 && b->elem != ELEM_F16)
             fail(v, "%s holds %s, but no floats", b->name, store_text[b->store]);
+        if (b->elem == ELEM_F16 && (b->store != STORE_F16 || b->written || !v->k->target->half))
+            fail(v, "%s is not memory of binary16 to read, for a target that computes in it", b->name);
     }
 }
 

@@ -21,7 +21,7 @@ int64_t value_floats(const Node *n, int width) {
 }
 
 int64_t value_size(const Node *n, int width) {
-    return value_floats(n, width) * (n->type == TYPE_U8 ? 1 : 4);
+    return value_floats(n, width) * (n->type == TYPE_U8 ? 1 : n->type == TYPE_F16 ? 2 : 4);
 }
 
 Index plain_index(const Node *n, const Index *at) {

@@ -85,6 +85,7 @@ void transpose(Kernel *k, const Reg *rows, int count, Reg *columns);
 /* schedules, one file each */
 void lower_conv(Lower *l, const Group *g);                   /* CONV and CONV_INPUT */
 void lower_conv_int8(Lower *l, const Group *g);              /* CONV_INT8 */
+void lower_conv_half(Lower *l, const Group *g);              /* CONV_HALF */
 void lower_conv_weight(Lower *l, const Group *g);
 void lower_product(Lower *l, const Group *g);                /* linear layers by the BLAS */
 void lower_map(Lower *l, const Group *g);

@@ -102,7 +102,7 @@ Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix) {
 
 typedef struct { OpId op; void (*lower)(Lower *, const Group *); } Schedule;
 static const Schedule schedules[] = {
-    {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight}, {OP_CONV_INT8, lower_conv_int8},
+    {OP_CONV, lower_conv}, {OP_CONV_INPUT, lower_conv}, {OP_CONV_WEIGHT, lower_conv_weight}, {OP_CONV_INT8, lower_conv_int8}, {OP_CONV_HALF, lower_conv_half},
     {OP_MAXPOOL, lower_pool}, {OP_MAXPOOL_INPUT, lower_pool}, {OP_AVGPOOL, lower_pool}, {OP_AVGPOOL_INPUT, lower_pool},
     {OP_SUM, lower_reduce}, {OP_MAXIMUM, lower_reduce}, {OP_RESHAPE, lower_move}, {OP_TRANSPOSE, lower_move},
     {OP_ATTENTION, lower_attention}, {OP_ATTENTION_Q, lower_attention_gradients}, {OP_ATTENTION_K, lower_attention_gradients},

@@ -38,7 +38,7 @@ void graph_fold(Graph *g);                    /* fold.c: simpler expressions, no
 void graph_cse(Graph *g);                     /* cse.c: equal nodes become one */
 void graph_dce(Graph *g);                     /* dce.c: nodes that no output and no effect needs go; inputs stay */
 
-/* quantize.c: with program->int8, convolutions of `infer` whose input is bounded, by its formula or by what calibration saw,
+/* quantize.c: with program->half, convolutions of `infer` in float16; with program->int8, convolutions of `infer` whose input is bounded, by its formula or by what calibration saw,
  * read bytes. Fills program->precision. Needs tables for calibration. */
 void pass_quantize(Program *p);
 

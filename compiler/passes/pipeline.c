@@ -20,7 +20,7 @@ static const Pass pipeline[] = {
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
     { "cse",       NULL,           graph_cse,  1,       "merge equal computations" },
-    { "quantize",  pass_quantize,  NULL,       0,       "--precision=int8: convolutions of bounded values by whole numbers" },
+    { "quantize",  pass_quantize,  NULL,       0,       "--precision=int8, f16: convolutions of bounded values by whole numbers, or in float16" },
     { "dce",       NULL,           graph_dce,  0,       "drop what no output and no effect needs" },
     { "recompute", pass_recompute, NULL,       1,       "compute again in the backward pass what is cheaper than keeping it" },
 };

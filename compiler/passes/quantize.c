@@ -1,11 +1,13 @@
-/* quantize.c - --precision=int8: convolutions of `infer` by whole numbers.
+/* quantize.c - --precision=int8 and f16: convolutions of `infer` by whole numbers, or in float16.
  * needs: topological order, tables     keeps: shapes     spoils: nothing
  *
  * A convolution whose operand x is bounded, -below <= x <= above, reads it as bytes: step = (below + above) / 255, zero =
  * below / step rounded, byte = x / step + zero rounded. The bytes are a MAP of type u8, so whoever computes x stores
  * them on the way; step and zero are of parameters alone. What stands behind computes in float32 as before.
  *
- * Where formulas bound nothing, or less than is useful, the range is what calibration saw. */
+ * Where formulas bound nothing, or less than is useful, the range is what calibration saw.
+ *
+ * In float16 no range is needed: the operand is a MAP of type f16, rounded and stored by whoever computes it. */
 #include "passes/bounds.h"
 #include "passes/passes.h"
 
@@ -139,13 +141,38 @@ static void convert(Quantizer *q, Node *n) {
     graph_replace(q->graph, n, with);
 }
 
+static void record(Quantizer *q, LayerPrecision d) {
+    ARENA_PUSH(q->program->arena, q->program->precision, q->program->precision_count, q->program->precision_cap, d);
+}
+
+/* Vectors of binary16 are two vectors of floats wide. */
+static void decide_half(Quantizer *q, Node *n, LayerPrecision d) {
+    int64_t blocks = (n->shape.dim[1] + q->program->half - 1) / q->program->half;
+    if (!d.why && (n->attr.window.spatial == 0 || n->attr.window.channel_last))
+        d.why = "it has no window of pixels";
+    if (!d.why && blocks % 2)
+        d.why = "its output channels are an odd number of vectors";
+    d.lower = !d.why;
+    Quantized *x = &q->done[n->in[0]->id];
+    if (d.lower && !x->bytes)
+        x->bytes = graph_map_integer(q->graph, expr_input(q->graph->exprs, 0), &n->in[0], 1, n->in[0]->shape, n->in[0]->channel, TYPE_F16, n->in[0]);
+    if (d.lower)
+        graph_replace(q->graph, n, graph_conv_half(q->graph, x->bytes, n->in[1], &n->attr.window, n));
+    d.why = d.lower ? "its operand and weights are rounded to float16" : d.why;
+    record(q, d);
+}
+
 static void decide(Quantizer *q, Node *n) {
     LayerPrecision d = { .tap = n->tap, .span = n->span, .why = reason_of_form(q, n) };
+    if (q->program->half) {
+        decide_half(q, n, d);
+        return;
+    }
     d.by_range = !d.why;
     if (!d.why)
         d.why = reason_of_range(q, n->in[0]);
-    d.int8 = !d.why;
-    if (d.int8) {
+    d.lower = !d.why;
+    if (d.lower) {
         const double *seen = q->seen[n->in[0]->id];
         d.why = seen[0] != 0 || seen[1] != 0 ? arena_printf(q->arena, "its input was seen in %.4g to %.4g", seen[0], seen[1])
                 : q->bounds[n->in[0]->id].terms > 1
@@ -153,11 +180,11 @@ static void decide(Quantizer *q, Node *n) {
                     : "its input is bounded";
         convert(q, n);
     }
-    ARENA_PUSH(q->program->arena, q->program->precision, q->program->precision_count, q->program->precision_cap, d);
+    record(q, d);
 }
 
 void pass_quantize(Program *p) {
-    if (!p->int8 || !p->infer)
+    if ((!p->int8 && !p->half) || !p->infer)
         return;
     Arena *scratch = p->arena;
     Graph *g = p->infer;
@@ -169,7 +196,7 @@ void pass_quantize(Program *p) {
         calibrate(&q, p->calibration);
     find_ends(&q);
     Node *last = g->last;
-    q.bounds = graph_bounds(scratch, g);
+    q.bounds = p->int8 ? graph_bounds(scratch, g) : NULL;
     for (Node *n = g->first; n; n = n == last ? NULL : n->next)
         if (n->op == OP_CONV && n->shape.batched)
             decide(&q, n);

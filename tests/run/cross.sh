@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # cross.sh - one small network for aarch64: objects of the LLVM back end, and C by the cross compiler, run by qemu, give the bits
 # that x86-64 gives in the same numeric class (--target=fma128 and portable, --math=strict): logits, and weights after 20 steps.
+# --precision=f16 on neonfp16: both back ends give the same logits, near to those of float32.
 . "$(dirname "$0")/lib.sh"
 cc=aarch64-linux-gnu-gcc
 arm() { qemu-aarch64 -L /usr/aarch64-linux-gnu "$@"; }
@@ -92,4 +93,31 @@ for target in fma128 portable; do
         check_same "aarch64 by $backend, $target: the logits of x86-64" "$work/aarch64-$target-$backend.txt" "$work/$x86.txt"
     done
 done
+
+# The weights are those of the training above.
+half() {
+    local backend=$1 folder=$work/half-$1
+    local for_arm=(--backend="$backend")
+    [ "$backend" = llvm ] && for_arm+=(--target=aarch64-linux-gnu)
+    mkdir -p "$folder"
+    CC=$cc check "float16 by $backend: object" "$salunc" "$net" --precision=f16 --target=neonfp16 "${for_arm[@]}" --math=strict --batch 16 -o "$folder/smallnet.o"
+    check "float16 by $backend: fmla on 8 lanes" sh -c "aarch64-linux-gnu-objdump -d '$folder/smallnet.o' | grep -q 'fmla.*8h'"
+    check "float16 by $backend: program" $cc "${options[@]}" -I"$folder" "$work/infer.c" "$folder/smallnet.o" "$work/libsalun.a" -o "$folder/program" -lm -pthread
+    check "float16 by $backend: logits" sh -c "qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu '$folder/program' '$work/x86-fma128.safetensors' >'$folder.txt'"
+}
+for backend in llvm c; do half $backend; done
+check_same "float16: the same logits by both back ends" "$work/half-llvm.txt" "$work/half-c.txt"
+near() {
+    /usr/bin/python3 - "$work/half-llvm.txt" "$work/x86-fma128.txt" <<'PY'
+import sys
+half, whole = ([float.fromhex(x) for x in open(name).read().split()] for name in sys.argv[1:])
+size = sum(y * y for y in whole)
+error = (sum((x - y) ** 2 for x, y in zip(half, whole)) / size) ** 0.5
+print(f"{error:.2g} of the logits' size")
+sys.exit(not (1e-6 < error < 0.01 and len(half) == len(whole)))
+PY
+}
+check "float16: near to float32" near
+refused() { ! qemu-aarch64 -cpu cortex-a57 -L /usr/aarch64-linux-gnu "$work/half-llvm/program" "$work/x86-fma128.safetensors" >"$work/refused.txt" 2>&1 && grep -q FP16 "$work/refused.txt"; }
+check "float16: a processor without it is refused" refused
 finish

@@ -208,6 +208,30 @@ Kernel *kernel_of_halves(Arena *arena, const Target *t) {
     return k;
 }
 
+Kernel *kernel_of_half_arithmetic(Arena *arena, const Target *t) {
+    Kernel *k = kernel_new(arena, t, MATH_STRICT, "half_arithmetic", (Span){ 0 });
+    kb_arg(k, "f", ELEM_F32, false, N + 64, "");
+    kb_arg(k, "r", ELEM_F32, false, N + 64, "");
+    kb_arg(k, "i", ELEM_F32, false, N + 64, "");
+    int out = kb_arg(k, "out", ELEM_F32, true, OUT, "");
+    kb_arg(k, "iout", ELEM_I32, true, OUT, "");
+    kb_arg(k, "bytes", ELEM_I32, false, N / 4, "");
+    kb_arg(k, "ibytes", ELEM_I32, true, N / 4, "");
+    int in = kb_arg(k, "halves", ELEM_F16, false, ALL, "");
+    k->buffers[in].store = STORE_F16;
+    Reg sum = kb_reg(k, ELEM_F16, true);
+    kb_set_const(k, sum, 0);
+    Index at = index_var(kb_loop(k, "at", index_const(0), index_const(ALL / 2), 2 * t->width));
+    Reg x = kb_load(k, ACCESS_VECTOR, in, at), y = kb_load(k, ACCESS_SPLAT, in, index_plus(index_scale(at, -1), ALL - 1));
+    kb_set(k, sum, KOP_HFMA, x, y, sum);
+    kb_store(k, ACCESS_VECTOR, out, at, kb_op(k, KOP_HLOW, sum, NO_REG, NO_REG));
+    kb_store(k, ACCESS_VECTOR, out, index_plus(at, t->width), kb_op(k, KOP_HHIGH, sum, NO_REG, NO_REG));
+    kb_set(k, sum, KOP_MOVE, x, NO_REG, NO_REG);
+    kb_end(k);
+    kernel_finish(k);
+    return k;
+}
+
 /* ---- running both ways ---- */
 
 typedef struct { float f[N + 64], r[N + 64]; int32_t i[N + 64]; float out[OUT]; int32_t iout[OUT]; uint8_t bytes[N], ibytes[N]; float scratch[1024]; uint16_t all[ALL], halves[2][HALVES]; } Data;

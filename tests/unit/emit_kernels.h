@@ -9,6 +9,8 @@
 Kernel *kernel_of_operations(Arena *arena, const Target *t, bool vector);   /* every operation but the estimate */
 Kernel *kernel_of_accesses(Arena *arena, const Target *t);
 Kernel *kernel_of_halves(Arena *arena, const Target *t);                    /* memory of 16 bits: every value, every access */
+/* Arithmetic in binary16; only for targets that have it. Reads all floats of 16 bits. */
+Kernel *kernel_of_half_arithmetic(Arena *arena, const Target *t);
 Kernel *kernel_of_statements(Arena *arena, const Target *t);
 /* Runs three tasks both ways on the same data. NULL: the same bits everywhere (any NaN for a NaN); else what differs. */
 const char *kernel_compare(Arena *arena, const Kernel *k, SalunKernel *compiled);

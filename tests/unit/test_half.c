@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "conv_case.h"
+#include "interp/interp.h"
+#include "passes/passes.h"
 #include "support/half.h"
 
 /* ---- formats ---- */
@@ -141,6 +143,60 @@ static void test_errors(void **state) {
     }
 }
 
+/* ---- arithmetic in float16 ---- */
+
+/* f16 of x -> conv.f16 -> y, by the evaluator, against the interpreter in double, which rounds x and the weights the same. */
+static double half_error(const Case *c, const char *target) {
+    Arena *a = arena_new(0);
+    Program *p = program_new(a, "half");
+    p->batch = c->batch;
+    Graph *g = p->infer = graph_new(p, "infer");
+    const int64_t dim[] = { c->batch, c->channels, c->in[0], c->in[1] }, w_dim[] = { c->out, c->channels, c->kernel[0], c->kernel[1] };
+    Window window = window_of(c);
+    Node *x = graph_input(g, "x", TYPE_F32, shape_of(true, 4, dim), 1, NULL);
+    Node *w = graph_tensor(g, program_add_tensor(p, "w", shape_of(false, 4, w_dim), -1, false), NULL);
+    Node *half = graph_map_integer(g, expr_input(p->exprs, 0), &x, 1, x->shape, 1, TYPE_F16, NULL);
+    graph_output(g, "y", graph_conv_half(g, half, w, &window, NULL));
+    passes_run(p, &(PassOptions){ .level = 0, .limit = -1, .verify = true });
+    Module *m = module_lower(a, p, &(LowerOptions){ .target = target_find(target), .math = MATH_STRICT });
+    Memory mem = prepare_memory(a, m, 9);
+    Interp *it = interp_new(p, true, 0);
+    int64_t weights = shape_count(&w->shape), count;
+    double *v = NEW_ARRAY(a, double, weights), squares = 0, errors = 0;
+    for (int64_t k = 0; k < weights; k++)
+        v[k] = (double)mem.space[SPACE_PARAMS][p->tensors[0]->offset + k];
+    assert_true(interp_set_tensor(it, p->tensors[0], v));
+    assert_true(interp_set_input(it, 0, mem.space[SPACE_INPUT], TYPE_F32, shape_count(&x->shape)) && interp_run(it, g, c->batch));
+    run_entry(m, &mem, ENTRY_PREPARE, c->batch);
+    run_entry(m, &mem, ENTRY_INFER, c->batch);
+    const double *want = interp_output(it, 0, &count);
+    for (int64_t i = 0; i < count; i++) {
+        squares += want[i] * want[i];
+        errors += ((double)mem.space[SPACE_OUTPUT][i] - want[i]) * ((double)mem.space[SPACE_OUTPUT][i] - want[i]);
+    }
+    interp_destroy(it);
+    arena_destroy(a);
+    return sqrt(errors / squares);
+}
+
+static void test_arithmetic(void **state) {
+    (void)state;
+    static const char *const targets[] = { "neonfp16", "avx512fp16" };
+    static const Case cases[] = {
+        { .batch = 1, .channels = 128, .out = 128, .groups = 1, IMAGE(12, 12, 3, 1, 1) },
+        { .batch = 2, .channels = 20, .out = 32, .groups = 1, IMAGE(9, 7, 3, 2, 1) },
+        { .batch = 1, .channels = 200, .out = 61, .groups = 1, IMAGE(7, 7, 1, 1, 0) },
+        { .batch = 1, .channels = 5, .out = 128, .groups = 1, IMAGE(11, 6, 5, 1, 2) },
+    };
+    for (int i = 0; i < COUNT(cases); i++)
+        for (int t = 0; t < COUNT(targets); t++) {
+            double rms = half_error(&cases[i], targets[t]);
+            if (getenv("SALUN_SHOW"))
+                printf("float16, %s, case %d: rms %.2g\n", targets[t], i, rms);
+            assert_true(rms <= 2.5e-3 && rms > 1e-5);
+        }
+}
+
 /* Half the memory; training packs float32. */
 static void test_memory(void **state) {
     (void)state;
@@ -158,7 +214,7 @@ static void test_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_value), cmocka_unit_test(test_rounding), cmocka_unit_test(test_fused),
-        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_errors), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_errors), cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,7 +289,7 @@ static void check_choice(const Expr *(*formula)(ExprPool *), int64_t groups, boo
     assert_int_equal(p->precision_count, 3);
     assert_non_null(strstr(p->precision[0].why, "first layer"));
     assert_non_null(strstr(p->precision[2].why, "last layer"));
-    assert_true(p->precision[1].int8 == int8 && p->precision[1].by_range == by_range);
+    assert_true(p->precision[1].lower == int8 && p->precision[1].by_range == by_range);
     assert_non_null(strstr(p->precision[1].why, why));
     arena_destroy(arena);
 }
