@@ -413,6 +413,8 @@ static void plan_packing(ConvPlan *p, const Target *t) {
 
 /* Tiles that a task reads its panel for. */
 static int64_t tiles_of_task(const ConvPlan *p) {
+    if (p->dims == 0)
+        return p->unit;
     const TapDim *last = &p->dim[p->dims - 1];
     int64_t tiles = 0;
     for (int i = 0; i < last->phases; i++)
