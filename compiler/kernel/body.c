@@ -227,12 +227,7 @@ static bool walks_axis(const Body *b, const Node *x) {
     return false;
 }
 
-static int64_t axis_stride(const Body *b, const Node *x) {
-    int64_t stride = 1;
-    for (int i = x->shape.rank - 1; i > b->axis; i--)
-        stride *= x->shape.dim[i];
-    return b->flat_plain ? 1 : stride;
-}
+static int64_t axis_stride(const Body *b, const Node *x) { return b->flat_plain ? 1 : plain_stride(x, b->axis); }
 
 Index body_lanes(const Body *b, Index block) {
     return index_plus(index_scale(block, -b->width), b->extent);

@@ -63,5 +63,6 @@ bool group_is_blocked(const Group *g);                       /* the same of a gr
 /* The element index of logical position at[0..rank) of a value in its layout, for the vector of W channels (BLOCKED)
  * whose block is `block`: at[channel] is ignored and lane 0 addressed. PLAIN: at[channel] is block * W. */
 Index value_index(const Node *n, int width, const Index *at, Index block);
+int64_t plain_stride(const Node *n, int axis);              /* elements from one place along the axis of a PLAIN value to the next */
 Index plain_index(const Node *n, const Index *at);           /* row-major, of a PLAIN value; axes of size 1 are skipped */
 #endif

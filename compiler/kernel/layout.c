@@ -24,6 +24,13 @@ int64_t value_size(const Node *n, int width) {
     return value_floats(n, width) * (n->type == TYPE_U8 ? 1 : n->type == TYPE_F16 ? 2 : 4);
 }
 
+int64_t plain_stride(const Node *n, int axis) {
+    int64_t stride = 1;
+    for (int i = n->shape.rank - 1; i > axis; i--)
+        stride *= n->shape.dim[i];
+    return stride;
+}
+
 Index plain_index(const Node *n, const Index *at) {
     Index sum = index_const(0);
     int64_t stride = 1;

@@ -55,6 +55,7 @@ Store lower_storage(const Lower *l, bool prepared);
 PlannedCall *lower_call(Lower *l, Kernel *k, bool prepare);
 void call_arg_value(PlannedCall *c, Node *value);            /* in the order of the kernel's BUFFER_ARGs */
 void call_arg_temp(PlannedCall *c, int temp);
+void call_copies(PlannedCall *c, const Group *g, Node *y);   /* one task, for each image, fills y: the last argument, added here */
 
 /* A kernel named after the group's taps, with a title for readers; suffix "" or "_weight" and the like. */
 Kernel *lower_kernel(Lower *l, const Group *g, const char *suffix);

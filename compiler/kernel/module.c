@@ -33,6 +33,16 @@ static void add_arg(PlannedCall *c, ArgRef a) {
 void call_arg_value(PlannedCall *c, Node *value) { add_arg(c, (ArgRef){.value = value}); }
 void call_arg_temp(PlannedCall *c, int temp) { add_arg(c, (ArgRef){.temp = temp}); }
 
+void call_copies(PlannedCall *c, const Group *g, Node *y) {
+    call_arg_value(c, y);
+    c->group = g;
+    c->unit = y->shape.batched ? 1 : 0;
+    c->tasks = 1;
+    c->flops = (double)shape_count(&y->shape) / (double)(c->unit ? y->shape.dim[0] : 1);
+    c->tap = y;
+    c->out = c->arg_count - 1;
+}
+
 Index task_split(Kernel *k, bool batched, int64_t per_image, Index *image) {
     *image = index_const(0);
     if (!batched)

@@ -79,11 +79,5 @@ void lower_move(Lower *l, const Group *g) {
     kernel_finish(m.k);
     PlannedCall *c = lower_call(l, m.k, g->prepare);
     call_arg_value(c, m.x);
-    call_arg_value(c, m.y);
-    c->group = g;
-    c->unit = m.x->shape.batched ? 1 : 0;
-    c->tasks = 1;
-    c->flops = (double)shape_count(&m.y->shape) / (double)(c->unit ? m.y->shape.dim[0] : 1);
-    c->tap = m.y;
-    c->out = 1;
+    call_copies(c, g, m.y);
 }

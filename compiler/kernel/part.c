@@ -208,11 +208,5 @@ void lower_part(Lower *l, const Group *g) {
     for (int i = 0; i < s.count; i++)
         if (s.parts[i].x)
             call_arg_value(c, s.parts[i].x);
-    call_arg_value(c, s.y);
-    c->group = g;
-    c->unit = s.y->shape.batched ? 1 : 0;
-    c->tasks = 1;
-    c->flops = (double)shape_count(&s.y->shape) / (double)(c->unit ? s.y->shape.dim[0] : 1);
-    c->tap = s.y;
-    c->out = c->arg_count - 1;
+    call_copies(c, g, s.y);
 }

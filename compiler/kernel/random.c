@@ -45,17 +45,10 @@ static Reg philox(Kernel *k, Reg element, uint32_t stream) {
 
 typedef struct { Lower *l; Node *y; Kernel *k; int to, width, axis; bool blocked; int64_t blocks; } Random;
 
-static int64_t axis_stride(const Node *y, int axis) {
-    int64_t stride = 1;
-    for (int i = y->shape.rank - 1; i > axis; i--)
-        stride *= y->shape.dim[i];
-    return stride;
-}
-
 /* The vector at at[] (at[axis]: element number of lane 0 along the axis). */
 static void emit_vector(Random *r, Index *at, Index block) {
     Kernel *k = r->k;
-    int64_t stride = r->axis < 0 ? 1 : axis_stride(r->y, r->axis), extent = r->axis < 0 ? 1 : r->y->shape.dim[r->axis];
+    int64_t stride = r->axis < 0 ? 1 : plain_stride(r->y, r->axis), extent = r->axis < 0 ? 1 : r->y->shape.dim[r->axis];
     Index lanes = index_plus(index_scale(block, -r->width), extent);
     Index first = plain_index(r->y, at);
     Reg lane = op2(k, KOP_IMUL, kb_iota(k), kb_int(k, (int32_t)stride, true));

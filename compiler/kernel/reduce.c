@@ -75,13 +75,6 @@ static int open_reduced(Reduce *r) {
     return opened;
 }
 
-static int64_t stride_of_axis(const Reduce *r) {
-    int64_t stride = 1;
-    for (int i = r->x->shape.rank - 1; i > r->axis; i--)
-        stride *= r->x->shape.dim[i];
-    return stride;
-}
-
 static Index lanes(const Reduce *r) {
     return index_plus(index_scale(r->block, -r->width), r->x->shape.dim[r->axis]);
 }
@@ -92,8 +85,8 @@ static Reg load_vector(Reduce *r) {
     Index at[MAX_RANK];
     for (int i = 0; i < r->x->shape.rank; i++)
         at[i] = i == r->axis ? index_scale(r->block, r->width) : r->at[i];
-    Access a = stride_of_axis(r) == 1 ? ACCESS_MASKED : ACCESS_STRIDED;
-    return kb_load_lanes(r->k, a, r->from, plain_index(r->x, at), lanes(r), stride_of_axis(r));
+    Access a = plain_stride(r->x, r->axis) == 1 ? ACCESS_MASKED : ACCESS_STRIDED;
+    return kb_load_lanes(r->k, a, r->from, plain_index(r->x, at), lanes(r), plain_stride(r->x, r->axis));
 }
 
 /* Lanes that do not exist hold zero: neutral for a sum, not for a maximum. */
@@ -120,9 +113,7 @@ static void store_result(Reduce *r) {
         kb_store(r->k, ACCESS_VECTOR, r->to, value_index(r->y, r->width, r->at, r->block), r->acc);
         return;
     }
-    int64_t stride = 1;
-    for (int i = r->y->shape.rank - 1; i > r->axis; i--)
-        stride *= r->y->shape.dim[i];
+    int64_t stride = plain_stride(r->y, r->axis);
     r->at[r->axis] = index_scale(r->block, r->width);
     kb_store_lanes(r->k, stride == 1 ? ACCESS_MASKED : ACCESS_STRIDED, r->to, plain_index(r->y, r->at), lanes(r), stride, r->acc);
 }
