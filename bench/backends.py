@@ -8,7 +8,7 @@ import cases
 import compiling
 import report
 from compiling import say
-from contend import ContenderError, take_turns
+from contend import compare
 
 LIMIT = 1.03
 BACKENDS = ("gcc", "clang", "llvm")
@@ -21,16 +21,9 @@ HEAD = ["network", "threads", "math", *(f"{b}, ms [min]" for b in BACKENDS), "LL
 
 def run_row(bench, case, math, threads, start_all):
     contenders = [bench.ours(case, case.net(math, backend), threads, backend) for backend in BACKENDS]
-    try:
-        if len(start_all(bench, contenders, 1e-5)) < len(BACKENDS):
-            return
-        load = take_turns(contenders, **bench.rounds())
-    except ContenderError as error:
-        bench.fail(f"{case.name}: {error}")
+    load = compare(bench, case.name, contenders, start_all, 1e-5)
+    if load is None:
         return
-    finally:
-        for contender in contenders:
-            contender.stop()
     middle = {c.name: statistics.median(c.times) for c in contenders}
     least = {c.name: min(c.times) for c in contenders}
     ratio = middle["llvm"] / min(middle["gcc"], middle["clang"])

@@ -111,6 +111,20 @@ def take_turns(contenders, rounds, seconds, least=1, nice=None):
     return load.share(pids)
 
 
+def compare(bench, name, contenders, start_all, tolerance):
+    """All of them in turns, then ended. Returns the others' load; None when one failed or disagreed, which is reported."""
+    try:
+        if len(start_all(bench, contenders, tolerance)) < len(contenders):
+            return None
+        return take_turns(contenders, **bench.rounds())
+    except ContenderError as error:
+        bench.fail(f"{name}: {error}")
+        return None
+    finally:
+        for contender in contenders:
+            contender.stop()
+
+
 def start_once(name, command, env):
     """Milliseconds from start to exit, and peak memory in MiB."""
     begin = time.perf_counter()

@@ -8,7 +8,7 @@ import statistics
 import cases
 import report
 from compiling import call, say
-from contend import ContenderError, priority, take_turns
+from contend import compare, priority
 
 ROWS = [cases.Case(f"{title} batch {batch} {kind}", file, batch, mode, peer=peer)
         for title, file, peer, mode, kind, batches in (
@@ -55,16 +55,9 @@ def run_row(bench, case, math, threads, start_all):
     net = case.net(math, bench.options.backend)
     tuned, counts = tune(bench, net, threads)
     contenders = [bench.ours(case, net, threads, "priced"), bench.ours(case, tuned, threads, "tuned")]
-    try:
-        if len(start_all(bench, contenders, case.tolerance)) < 2:
-            return
-        load = take_turns(contenders, **bench.rounds())
-    except ContenderError as error:
-        bench.fail(f"{case.name}: {error}")
+    load = compare(bench, case.name, contenders, start_all, case.tolerance)
+    if load is None:
         return
-    finally:
-        for contender in contenders:
-            contender.stop()
     middle, least = ([f(c.times) for c in contenders] for f in (statistics.median, min))
     cells = [case.name, threads, *(f"{report.number(m)} [{report.number(s)}]" for m, s in zip(middle, least)),
              f"{middle[0] / middle[1]:.3f} ({least[0] / least[1]:.3f})", *counts]
