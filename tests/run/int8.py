@@ -3,55 +3,18 @@
 and capacity; close to the interpreter of the same graph and to the network in float32, whose error docs/internals.md states."""
 
 import os
-import shutil
 
 import numpy as np
 
-from lib import (MODELS, QUICK, SALUNC, call, compile_net, defines, draw_weights, end, infer, initial_weights, interpret, require, run,
-                 runnable_targets, test, work)
-import golden_io
+from lib import QUICK, SALUNC, call, compile_net, defines, end, infer, interpret, require, run, test
+from narrow_lib import TARGETS, Networks, model
 
-FOLDER = work("int8")
-IMAGES = 6
-
-
-def path(name):
-    return os.path.join(FOLDER, name)
-
-
-def model(name):
-    return os.path.join(MODELS, f"{name}.snet")
-
-
-def prepared(name, options, shape, seed=3):
-    """Weights and images of a network: the network's own initial weights, as training leaves their sizes; others drawn."""
-    weights = path(f"{name}.safetensors")
-    tensors = initial_weights(model(name), weights, *options, seed=seed)
-    golden_io.write_safetensors(weights, draw_weights(tensors, seed))
-    return weights, np.random.default_rng(seed).normal(size=(IMAGES, *shape)).astype(np.float32)
-
-
-def has_llvm():
-    return "without LLVM" not in call([SALUNC, "--emit=llvm", os.devnull])[2]
+NETWORKS = Networks("int8", images=6)
+FOLDER, path, prepared = NETWORKS.folder, NETWORKS.path, NETWORKS.prepared
 
 
 def check_bits(name, options, shape):
-    """Strict: every way of making the program gives the bits of the first, within one width of vectors."""
-    weights, x = prepared(name, options, shape)
-    ways = [("gcc", [], "gcc")] + ([("clang", [], "clang")] if shutil.which("clang") else []) + ([("LLVM", ["--backend=llvm"], "")] if has_llvm() else [])
-    first = {}
-    for target in runnable_targets(("avx512vnni",) if QUICK else ("portable", "fma128", "avx2", "avx512", "avx512vnni")):
-        for way, backend, compiler in ways:
-            with test(f"int8 {name}: {target} by {way}"):
-                env = {"CC": compiler} if compiler else {}
-                program = compile_net(model(name), path(f"{name}-{target}-{way}"), "--precision=int8", "--math=strict", f"--target={target}",
-                                      "--batch=4", *backend, *options, env=env)
-                y = infer(program, weights, x, FOLDER, "--threads", "2")
-                one = infer(program, weights, x[:1], FOLDER, "--threads", "1")
-                width = {"portable": "portable", "fma128": "fma128", "avx2": "avx2"}.get(target, "avx512")
-                require(np.isfinite(y).all(), "an output is not finite")
-                require((one == y[:1]).all(), "an image alone, on one thread, gives other bits")
-                require((y == first.setdefault(width, y)).all(), "not the bits of the first way")
+    NETWORKS.check_bits("int8", "--precision=int8", name, options, shape, ("avx512vnni",) if QUICK else TARGETS)
 
 
 def check_error(name, options, shape, bound):

@@ -2,57 +2,18 @@
 """storage.py - --storage=bf16|f16 end to end: the same bits from every compiler, back end, number of threads and capacity, and
 within one width from every target; close to the network in float32, as docs/internals.md states; half the prepared memory."""
 
-import os
-import shutil
-
 import numpy as np
 
-from lib import (MODELS, QUICK, SALUNC, call, compile_net, defines, draw_weights, end, infer, initial_weights, interpret, require, run,
-                 runnable_targets, test, work)
-import golden_io
+from lib import QUICK, SALUNC, compile_net, defines, end, infer, interpret, require, run, test
+from narrow_lib import TARGETS, Networks, model
 
-FOLDER = work("storage")
-IMAGES = 5
+NETWORKS = Networks("storage", images=5)
+FOLDER, path, prepared = NETWORKS.folder, NETWORKS.path, NETWORKS.prepared
 BOUND = {"bf16": 0.03, "f16": 0.004}
-CLASSES = {"portable": "portable", "fma128": "fma128", "avx2": "avx2"}
-
-
-def path(name):
-    return os.path.join(FOLDER, name)
-
-
-def model(name):
-    return os.path.join(MODELS, f"{name}.snet")
-
-
-def prepared(name, options, shape, seed=3):
-    """Weights drawn, and images."""
-    weights = path(f"{name}.safetensors")
-    tensors = initial_weights(model(name), weights, *options, seed=seed)
-    golden_io.write_safetensors(weights, draw_weights(tensors, seed))
-    return weights, np.random.default_rng(seed).normal(size=(IMAGES, *shape)).astype(np.float32)
-
-
-def has_llvm():
-    return "without LLVM" not in call([SALUNC, "--emit=llvm", os.devnull])[2]
 
 
 def check_bits(name, options, shape, storage):
-    """Strict: every way of making the program gives the bits of the first, within one width of vectors."""
-    weights, x = prepared(name, options, shape)
-    ways = [("gcc", [], "gcc")] + ([("clang", [], "clang")] if shutil.which("clang") else []) + ([("LLVM", ["--backend=llvm"], "")] if has_llvm() else [])
-    first = {}
-    for target in runnable_targets(("avx2",) if QUICK else ("portable", "fma128", "avx2", "avx512", "avx512vnni")):
-        for way, backend, compiler in ways:
-            with test(f"storage {storage} {name}: {target} by {way}"):
-                env = {"CC": compiler} if compiler else {}
-                program = compile_net(model(name), path(f"{name}-{target}-{way}"), f"--storage={storage}", "--math=strict", f"--target={target}",
-                                      "--batch=4", *backend, *options, env=env)
-                y = infer(program, weights, x, FOLDER, "--threads", "2")
-                one = infer(program, weights, x[:1], FOLDER, "--threads", "1")
-                require(np.isfinite(y).all(), "an output is not finite")
-                require((one == y[:1]).all(), "an image alone, on one thread, gives other bits")
-                require((y == first.setdefault(CLASSES.get(target, "avx512"), y)).all(), "not the bits of the first way")
+    NETWORKS.check_bits(f"storage {storage}", f"--storage={storage}", name, options, shape, ("avx2",) if QUICK else TARGETS)
 
 
 def check_error(name, options, shape):
@@ -60,6 +21,7 @@ def check_error(name, options, shape):
     weights, x = prepared(name, options, shape)
     exact = interpret(model(name), weights, x, FOLDER, *options)
     size = np.sqrt((exact ** 2).mean())
+    whole = infer(compile_net(model(name), path("whole"), *options), weights, x, FOLDER)
     for storage, bound in BOUND.items():
         y = infer(compile_net(model(name), path("fast"), f"--storage={storage}", *options), weights, x, FOLDER)
         error = float(np.sqrt(((y - exact) ** 2).mean()) / size)
@@ -67,6 +29,7 @@ def check_error(name, options, shape):
             require(error <= bound, "farther")
         with test(f"storage {storage} {name}: weights were rounded"):
             require(error > (2e-6 if storage == "bf16" else 2e-7), "as exact as float32")
+            require((y != whole).any(), "the bits of float32")
 
 
 def prepared_bytes(*options):
