@@ -17,22 +17,14 @@ INLINE double uniform(uint32_t high, uint32_t low) {
 
 /* salun_uniform of the halves of LANES blocks, counted from begin on. */
 INLINE void draw(uint64_t name, uint64_t seed, int64_t begin, double *u, double *v) {
+    const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
     for (int l = 0; l < LANES; l++) {
         uint64_t i = (uint64_t)begin + (uint64_t)l;
-        uint32_t c0 = (uint32_t)i, c1 = (uint32_t)(i >> 32), c2 = (uint32_t)name, c3 = (uint32_t)(name >> 32);
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-#pragma GCC unroll 10
-        for (int round = 0; round < 10; round++) {
-            uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
-            c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-            c1 = (uint32_t)b;
-            c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-            c3 = (uint32_t)a;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
-        }
-        u[l] = uniform(c0, c1);
-        v[l] = uniform(c2, c3);
+        const uint32_t counter[4] = { (uint32_t)i, (uint32_t)(i >> 32), (uint32_t)name, (uint32_t)(name >> 32) };
+        uint32_t block[4];
+        salun_philox(counter, key, block);
+        u[l] = uniform(block[0], block[1]);
+        v[l] = uniform(block[2], block[3]);
     }
 }
 

@@ -7,7 +7,24 @@
 
 #include "salun.h"
 
-void salun_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+/* One block: 128 random bits of a counter and a key. Inline, so that a loop over blocks can be made of vectors. */
+static inline __attribute__((always_inline)) void salun_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
+        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)b;
+        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)a;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
 
 /* FNV-1a of 64 bits: the stable hash that keys a tensor's random numbers by its name. */
 uint64_t salun_hash(const char *name);
