@@ -61,8 +61,7 @@ static void run_once(void *worker) {
         check(salun_infer(w->model, w->n, w->inputs, w->outputs, &err), &err);
         return;
     }
-    check(salun_step(w->model, w->n, w->inputs, w->outputs, &err), &err);
-    check(salun_update(w->model, LEARNING_RATE, &err), &err);
+    check(salun_train_step(w->model, w->n, w->inputs, w->outputs, LEARNING_RATE, &err), &err);
 }
 
 static void open_ports(Worker *w, const char *images) {

@@ -150,6 +150,10 @@ static int bind_all(SalunModel *m, SalunError *err) {
         code = bind(m, &m->bound[SALUN_BOUND_STEP], &p->step, p->input_count + p->target_count, p->output_count + 1, err);
     if (!code)
         code = bind(m, &m->bound[SALUN_BOUND_UPDATE], &p->update, 0, 0, err);
+    if (!code)
+        code = bind(m, &m->bound[SALUN_BOUND_TRAIN], &p->train, p->input_count + p->target_count, p->output_count + 1, err);
+    if (!code)
+        code = bind(m, &m->bound[SALUN_BOUND_FINISH], &p->finish, 0, 0, err);
     return code;
 }
 

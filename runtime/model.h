@@ -35,7 +35,8 @@ typedef struct {
     int64_t input_count, output_count;
 } SalunBound;
 
-enum { SALUN_BOUND_PREPARE, SALUN_BOUND_INFER, SALUN_BOUND_STEP, SALUN_BOUND_UPDATE, SALUN_BOUNDS };
+enum { SALUN_BOUND_PREPARE, SALUN_BOUND_INFER, SALUN_BOUND_STEP, SALUN_BOUND_UPDATE, SALUN_BOUND_TRAIN, SALUN_BOUND_FINISH,
+       SALUN_BOUNDS };
 
 struct SalunModel {
     const SalunProgram *program;
@@ -55,6 +56,10 @@ struct SalunModel {
 
 /* Times every call of an entry (SALUN_BOUND_) into seconds[its count], each time it runs, while set; NULL: no longer. */
 void salun_set_profile(SalunModel *m, int bound, double *seconds);
+/* salun_train_step that asks before the first parameter changes, when outputs[0] holds a finite loss: not 0 ends the step with it. */
+typedef int SalunGate(void *arg, SalunError *err);
+int salun_train_gated(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, float lr, SalunGate *gate, void *arg,
+                      SalunError *err);
 /* PREPARED is out of date: what wrote PARAMS or STATES says so. */
 void salun_touch(SalunModel *m);
 

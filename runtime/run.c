@@ -1,6 +1,7 @@
 /* run.c - running entry points: their calls in order, the tasks of each on the pool before the next begins. */
 #include "model.h"
 
+#include <math.h>
 
 /* Below this a fork and a join (a quarter of a microsecond and more) cost more than they save. It never changes a result. */
 #define FORK_FLOPS 2e4
@@ -34,11 +35,12 @@ static void tell_probe(const SalunModel *m, const SalunCall *c, void *const *arg
     m->probe(m->probe_arg, m->program->taps[c->tap], c->name, args[c->out], count);
 }
 
-static void run_entry(SalunModel *m, int bound) {
+/* Calls [begin, end) of an entry. */
+static void run_calls(SalunModel *m, int bound, int32_t begin_call, int32_t end_call) {
     const SalunBound *b = &m->bound[bound];
     double *seconds = m->call_seconds[bound];
     uint64_t mode = salun_float_mode(m->flush);
-    for (int32_t i = 0; i < b->entry->count; i++) {
+    for (int32_t i = begin_call; i < end_call; i++) {
         const SalunCall *c = &b->entry->calls[i];
         void *const *args = b->args + b->first[i];
         double begin = seconds ? salun_seconds() : 0;
@@ -50,6 +52,8 @@ static void run_entry(SalunModel *m, int bound) {
     }
     salun_float_restore(mode);
 }
+
+static void run_entry(SalunModel *m, int bound) { run_calls(m, bound, 0, m->bound[bound].entry->count); }
 
 static void set_n(SalunModel *m, int64_t n) {
     for (int i = 0; i < salun_pool_threads(m->pool); i++) {
@@ -108,15 +112,63 @@ int salun_step(SalunModel *m, int64_t n, const void *const *inputs, void *const 
     return 0;
 }
 
+static void set_rate(SalunModel *m, float lr) {
+    for (int i = 0; i < salun_pool_threads(m->pool); i++)
+        m->runs[i].lr = lr;
+}
+
 int salun_update(SalunModel *m, float lr, SalunError *err) {
     if (!m->program->update.count)
         return salun_error(err, SALUN_FAIL, "%s was not compiled for training", m->program->name);
-    for (int i = 0; i < salun_pool_threads(m->pool); i++)
-        m->runs[i].lr = lr;
+    set_rate(m, lr);
     run_entry(m, SALUN_BOUND_UPDATE);
     salun_set_step(m, m->runs->step_count + 1);
     salun_touch(m);
     return 0;
+}
+
+/* The calls of entry train up to the one that leaves the loss. */
+static int32_t calls_to_loss(const SalunEntry *e) {
+    for (int32_t i = 0; i < e->count; i++)
+        for (int32_t k = 0; k < e->calls[i].arg_count; k++)
+            if (e->calls[i].args[k].space == SALUN_OUTPUT)
+                return i + 1;
+    return 0;
+}
+
+static int ask(SalunModel *m, void *const *outputs, SalunGate *gate, void *arg, SalunError *err) {
+    float loss = *(const float *)outputs[0];
+    if (!isfinite(loss))
+        return salun_error(err, SALUN_FAIL, "%s: the loss is %g", m->program->name, (double)loss);
+    return gate ? gate(arg, err) : 0;
+}
+
+int salun_train_gated(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, float lr, SalunGate *gate, void *arg,
+                      SalunError *err) {
+    const SalunEntry *train = &m->program->train;
+    if (!train->count) {
+        int code = salun_step(m, n, inputs, outputs, err);
+        if (!code)
+            code = ask(m, outputs, gate, arg, err);
+        return code ? code : salun_update(m, lr, err);
+    }
+    int32_t known = calls_to_loss(train);
+    int code = attach(m, &m->bound[SALUN_BOUND_TRAIN], n, inputs, outputs, err);
+    if (code)
+        return code;
+    set_rate(m, lr);
+    salun_touch(m);
+    run_calls(m, SALUN_BOUND_TRAIN, 0, known);
+    if ((code = ask(m, outputs, gate, arg, err)))
+        return code;
+    run_calls(m, SALUN_BOUND_TRAIN, known, train->count);
+    run_entry(m, SALUN_BOUND_FINISH);
+    salun_set_step(m, m->runs->step_count + 1);
+    return 0;
+}
+
+int salun_train_step(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, float lr, SalunError *err) {
+    return salun_train_gated(m, n, inputs, outputs, lr, NULL, NULL, err);
 }
 
 void salun_set_step(SalunModel *m, uint32_t step) {

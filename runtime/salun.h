@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SALUN_ABI 2
+#define SALUN_ABI 3
 #define SALUN_ALIGN 64                 /* every table, tensor and buffer */
 
 /* Exit codes of every program, compiled networks and salunc alike (docs/language.md). */
@@ -150,6 +150,8 @@ typedef struct {
     SalunEntry prepare, infer;         /* parameters -> PREPARED; PREPARED, inputs -> outputs */
     SalunEntry step;                   /* parameters, inputs, targets -> loss, outputs, GRADS, STATES; count 0: not compiled */
     SalunEntry update;                 /* GRADS, SLOTS, RAW, PARAMS -> PARAMS, RAW, SLOTS */
+    SalunEntry train, finish;          /* step and update in one: train updates most parameters as soon as their gradients are there, and
+                                          the first call that names the loss comes before all that; finish the others. Count 0: there is none */
     const SalunPreStep *pre; int32_t pre_count;
     int32_t reserved;
     const SalunRecipe *recipe;         /* NULL: not compiled for training */
@@ -203,7 +205,10 @@ int salun_infer(SalunModel *m, int64_t n, const void *const *inputs, void *const
 /* Training: one step's forward and backward over n images; then salun_update with the learning rate. */
 int salun_step(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, SalunError *err);
 int salun_update(SalunModel *m, float lr, SalunError *err);
-/* The step counter, the key of random numbers; salun_update adds one to the step. */
+/* Both in one, for who does not need the gradients: the same parameters, bit for bit, faster, and table GRADS is left in an
+ * unspecified state. A loss that is not finite is SALUN_FAIL before any parameter changes (states have changed, as by salun_step). */
+int salun_train_step(SalunModel *m, int64_t n, const void *const *inputs, void *const *outputs, float lr, SalunError *err);
+/* The step counter, the key of random numbers; salun_update and salun_train_step add one to the step. */
 void salun_set_step(SalunModel *m, uint32_t step);
 void salun_set_seed(SalunModel *m, uint64_t seed);
 void salun_set_smoothing(SalunModel *m, float smoothing);

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const entry_ids[ENTRY_COUNT] = { "prepare", "infer", "step", "update" };
 
 /* ---- numbers ---- */
 
@@ -72,12 +71,12 @@ static void print_entry(Writer *out, const Module *m, EntryId entry, const char 
     const Entry *e = &m->entry[entry];
     if (!e->count)
         return;
-    print_places(out, e, entry_ids[entry]);
-    writer_printf(out, "static const SalunCall %s_calls[] = {\n", entry_ids[entry]);
+    print_places(out, e, entry_text[entry]);
+    writer_printf(out, "static const SalunCall %s_calls[] = {\n", entry_text[entry]);
     int first = 0;
     for (int i = 0; i < e->count; i++) {
         const Call *c = &e->calls[i];
-        print_call(out, c, entry_ids[entry], first, emit_tap_index(taps, tap_count, c->tap));
+        print_call(out, c, entry_text[entry], first, emit_tap_index(taps, tap_count, c->tap));
         first += c->arg_count ? c->arg_count : 1;
     }
     writer_text(out, "};\n");
@@ -242,7 +241,7 @@ static void print_embedded(Writer *out, const Module *m, const char *path) {
 /* ---- the descriptor ---- */
 
 static void print_entry_row(Writer *out, const Module *m, EntryId entry) {
-    const char *id = entry_ids[entry];
+    const char *id = entry_text[entry];
     if (m->entry[entry].count)
         writer_printf(out, "    .%s = {\"%s\", %s_calls, %d},\n", id, id, id, m->entry[entry].count);
     else

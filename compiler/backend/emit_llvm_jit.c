@@ -108,7 +108,7 @@ static void add_entry(Loaded *p, EntryId id, int *count) {
 
 /* In training the first evaluation comes after an epoch. */
 static void order_kernels(Loaded *p) {
-    static const EntryId order[ENTRY_COUNT] = { ENTRY_STEP, ENTRY_UPDATE, ENTRY_PREPARE, ENTRY_INFER };
+    static const EntryId order[ENTRY_COUNT] = { ENTRY_TRAIN, ENTRY_FINISH, ENTRY_STEP, ENTRY_UPDATE, ENTRY_PREPARE, ENTRY_INFER };
     int count = 0;
     for (int i = 0; i < ENTRY_COUNT; i++)
         add_entry(p, order[i], &count);

@@ -316,14 +316,14 @@ static void set_ports(Row *r, const Module *m) {
 }
 
 static void set_entries(Row *r, const Module *m) {
-    static const char *const ids[ENTRY_COUNT] = { "prepare", "infer", "step", "update" };
-    static const AbiField fields[ENTRY_COUNT] = { ABI_PROGRAM_prepare, ABI_PROGRAM_infer, ABI_PROGRAM_step, ABI_PROGRAM_update };
+    static const AbiField fields[ENTRY_COUNT] = { ABI_PROGRAM_prepare, ABI_PROGRAM_infer, ABI_PROGRAM_step, ABI_PROGRAM_update,
+                                                    ABI_PROGRAM_train, ABI_PROGRAM_finish };
     int tap_count;
     const char *const *taps = emit_taps(m, &tap_count);
     set_int(r, ABI_PROGRAM_tap_count, tap_count);
     set(r, ABI_PROGRAM_taps, names(r->l, taps, tap_count));
     for (int i = 0; i < ENTRY_COUNT; i++)
-        set(r, fields[i], entry_row(r->l, m, &m->entry[i], ids[i], taps, tap_count));
+        set(r, fields[i], entry_row(r->l, m, &m->entry[i], entry_text[i], taps, tap_count));
 }
 
 LLVMValueRef emit_llvm_module(Llvm *l, const Module *m, const EmitOptions *o) {

@@ -7,7 +7,7 @@
 /* ---- forms ---- */
 
 static void print_graphs(Writer *w, const Program *p, void (*print)(Writer *, const Graph *)) {
-    const Graph *all[] = { p->infer, p->step, p->update };
+    const Graph *all[] = { p->infer, p->step, p->update, p->train, p->finish };
     for (int i = 0; i < COUNT(all); i++)
         if (all[i])
             print(w, all[i]);

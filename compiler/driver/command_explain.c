@@ -103,10 +103,10 @@ static void explain_stored(const Explain *e, const Group *g, const Node *value) 
             writer_printf(e->w, "; it is the output `%s`", graph->outputs[i].name);
     for (int i = 0; i < graph->effect_count; i++) {
         static const char *const kinds[] = { [EFFECT_STATE] = "the new value of state", [EFFECT_GRADIENT] = "the gradient of",
-                                             [EFFECT_SLAB] = "the new values of a table" };
+                                             [EFFECT_SLAB] = "new values of table" };
         const Effect *f = &graph->effects[i];
         if (resolve(f->value) == value)
-            writer_printf(e->w, "; it is %s%s%s", kinds[f->kind], f->tensor ? " " : "", f->tensor ? f->tensor->name : "");
+            writer_printf(e->w, "; it is %s %s", kinds[f->kind], f->tensor ? f->tensor->name : table_text[f->table]);
     }
     int shown = 0, more = 0;
     for (int i = 0; i < e->all->count; i++) {
@@ -281,8 +281,9 @@ int command_explain(Options *o) {
                   (long long)c.program->batch);
     explain_memory(&e);
     explain_precision(&e);
+    bool together = c.module->grouping[ENTRY_TRAIN] != NULL;        /* what training runs then instead of step and update */
     for (int i = 0; i < ENTRY_COUNT; i++)
-        if (c.module->grouping[i])
+        if (c.module->grouping[i] && !(together && (i == ENTRY_STEP || i == ENTRY_UPDATE)))
             explain_entry(&e, (EntryId)i);
     return output_write(NULL, e.w->data, e.w->length);
 }

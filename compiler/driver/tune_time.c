@@ -147,7 +147,8 @@ static int run_once(Running *r, EntryId entry, SalunError *err) {
 
 /* ---- timing ---- */
 
-static const int bound_of[ENTRY_COUNT] = { SALUN_BOUND_PREPARE, SALUN_BOUND_INFER, SALUN_BOUND_STEP, SALUN_BOUND_UPDATE };
+static const int bound_of[ENTRY_COUNT] = { SALUN_BOUND_PREPARE, SALUN_BOUND_INFER, SALUN_BOUND_STEP, SALUN_BOUND_UPDATE, SALUN_BOUND_TRAIN,
+                                           SALUN_BOUND_FINISH };
 
 /* Everything once, so that nothing is being compiled any more when times are taken. */
 static int warm_up(Running *r, SalunError *err) {

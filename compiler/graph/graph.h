@@ -4,6 +4,7 @@
  *   infer   `training` false: inputs -> outputs
  *   step    `training` true, with the loss; autodiff adds gradients; one optimizer step without update
  *   update  the optimizer over slabs of the tables (passes/optimizer.c)
+ *   train   step, and the update of the parameters whose gradients nothing else needs; finish: of the others (passes/train.c)
  * Nodes stand in topological order in their graph's list. Structs are open. */
 #ifndef SALUN_GRAPH_H
 #define SALUN_GRAPH_H
@@ -133,7 +134,7 @@ struct Node {
 typedef enum {
     EFFECT_STATE,                     /* tensor = node, after everything was read */
     EFFECT_GRADIENT,                  /* table GRADS at the tensor's offset = node */
-    EFFECT_SLAB                       /* a range of a table = node (update entry) */
+    EFFECT_SLAB                       /* a range of a table = node, row-major (update, train, finish) */
 } EffectKind;
 typedef struct {
     EffectKind kind;
@@ -146,7 +147,7 @@ typedef struct { const char *name; Node *node; } Port;
 
 typedef struct Program Program;
 typedef struct {
-    const char *name;                 /* "infer", "step", "update" */
+    const char *name;                 /* "infer", "step", "update", "train", "finish" */
     Program *program;
     Arena *arena;
     ExprPool *exprs;
@@ -276,6 +277,7 @@ struct Program {
     TensorDecl **tensors; int tensor_count, tensor_cap;
     Tap *taps; int tap_count, tap_cap;
     Graph *infer, *step, *update;     /* step, update: NULL when compiled for inference only */
+    Graph *train, *finish;            /* step and update in one, NULL where that is not possible (passes/train.c) */
     PreStep *pre; int pre_count;      /* of input 0; 0: none declared */
     Recipe recipe;
     int64_t table_size[TABLE_COUNT];  /* floats; passes/tables.c */

@@ -89,9 +89,9 @@ static bool slab_fits(const Program *p, TableId table, int64_t offset, int64_t c
 
 static void check_slab(Check *c, const Effect *e) {
     const Node *n = e->value;
-    if (n->shape.rank != 1 || n->shape.batched)
-        broken(c, n, "the value of a slab is not of rank 1 without a batch");
-    else if (!slab_fits(c->g->program, e->table, e->offset, n->shape.dim[0]))
+    if (n->shape.batched)
+        broken(c, n, "the value of a slab has a batch");
+    else if (!slab_fits(c->g->program, e->table, e->offset, shape_count(&n->shape)))
         broken(c, n, "the slab it is stored to is not in its table");
 }
 

@@ -5,6 +5,7 @@
  * vectors along the channels, a plain one along the last axis. Lanes beyond the vector axis are made zero
  * before they are stored, and left out of sums. */
 #include "kernel/body.h"
+#include "kernel/conv.h"
 
 #include <assert.h>
 
@@ -210,6 +211,8 @@ static Index element_index(Body *b, const Node *x, const Index *at, Index block)
         int64_t per_image = 1;
         for (int i = b->g->space.batched ? 1 : 0; i < x->shape.rank; i++)
             per_image *= x->shape.dim[i];
+        if (b->pieces)
+            return b->first;
         Index base = x->shape.batched ? index_scale(at[0], per_image) : index_const(0);
         return per_image > 1 ? index_add(base, index_scale(block, b->width)) : base;
     }
@@ -230,6 +233,8 @@ static bool walks_axis(const Body *b, const Node *x) {
 static int64_t axis_stride(const Body *b, const Node *x) { return b->flat_plain ? 1 : plain_stride(x, b->axis); }
 
 Index body_lanes(const Body *b, Index block) {
+    if (b->pieces)
+        return b->lanes;
     return index_plus(index_scale(block, -b->width), b->extent);
 }
 
@@ -313,6 +318,14 @@ Body *body_new(Lower *l, Kernel *k, const Group *g, int slots) {
     return b;
 }
 
+Body *body_new_pieces(Lower *l, Kernel *k, const Group *g) {
+    Body *b = body_new(l, k, g, 1);
+    assert(!b->blocked && g->sum_count == 0 && "pieces of a plain space");
+    b->pieces = b->flat_plain = true;
+    b->ragged = false;
+    return b;
+}
+
 void body_start(Body *b) {
     Index none[MAX_RANK] = {0};
     load_level(b, LEVEL_TASK, 0, none, index_const(0));
@@ -348,6 +361,25 @@ void body_point(Body *b, int slot, const Index *at, Index block, Reg acc) {
         add_sum(b, i, slot);
     for (int i = 0; i < b->g->output_count; i++)
         store_output(b, i, slot, at, block);
+}
+
+void body_piece(Body *b, Index first, Index lanes, bool whole, Reg acc) {
+    Index at[MAX_RANK] = {0};
+    b->first = first;
+    b->lanes = lanes;
+    b->ragged = !whole;
+    body_point(b, 0, at, index_const(0), acc);
+}
+
+void body_prefetch(Body *b, Index first, int64_t count) {
+    bool any = false;
+    for (int i = 0; i < b->source_count; i++)
+        if (b->sources[i].buffer >= 0 && b->sources[i].level == LEVEL_POINT) {
+            pack_prefetch(b->k, b->sources[i].buffer, first, count);
+            any = true;
+        }
+    for (int i = 0; i < b->g->output_count && !any; i++)       /* else what is written is what was read */
+        pack_prefetch(b->k, b->out_buffer[i], first, count);
 }
 
 /* Partial sums: [panel][slot when per channel][row at capacity][W]. */

@@ -35,6 +35,8 @@ struct Body {
     int64_t extent;              /* elements along it, flattened axes included */
     bool ragged;                 /* extent is no multiple of W */
     bool flat_plain;             /* plain space walked as one axis behind the batch */
+    bool pieces;                 /* of a plain space: vectors begin anywhere, at `first`, and have `lanes` elements when ragged */
+    Index first, lanes;
     Source *sources; int source_count;
     int *out_buffer;             /* per group output */
     MapTerms *maps;

@@ -52,7 +52,8 @@ static int choose(const Lower *l, const Group *g, const Candidate *c, int count,
             best = i;
     }
     d.chosen = c[best].algorithm;
-    ARENA_PUSH(m->arena, m->decisions, m->decision_count, m->decision_cap, d);
+    if (l->entry != ENTRY_TRAIN)                   /* entry `step` has them all */
+        ARENA_PUSH(m->arena, m->decisions, m->decision_count, m->decision_cap, d);
     *why = d.timed ? time_text(l, row) : price_text(l, c, count, best);
     return best;
 }

@@ -35,7 +35,8 @@ typedef struct {
     int64_t strip_images, strip_rows;
     bool chunked;                          /* a chunk's sums are kept apart from the total */
     bool single;                           /* one strip is all: its sums are the total */
-    int xb, dyb, dwb, total, chunk;        /* buffers */
+    int xb, dyb, dwb, total, chunk;        /* buffers; dwb with groups alone */
+    WeightRows rows;                       /* without groups */
     Reg acc[MAX_SLOTS][MAX_LANES];
     Reg *take;                             /* narrow: which lanes the lanes take */
     Index panel, unit;
@@ -223,7 +224,7 @@ static void sum_strip(Weight *s, const Index *tap, Index lane, Index image, Inde
         kb_end(s->k);
 }
 
-/* What the task will write, a few rows at a time between products: lines that are to be written are fetched first. */
+/* What stands behind the sums, a few rows at a time between products: lines that are to be written are fetched first, too. */
 static void prefetch_result(Weight *s, Index number, Index lane) {
     int64_t rows = (int64_t)s->slots * s->width, groups = s->sum_lanes / s->lanes, each = ceil_div(rows, s->taps * groups);
     Index group = zero();
@@ -233,7 +234,7 @@ static void prefetch_result(Weight *s, Index number, Index lane) {
     row = index_add(row, index_scale(s->panel, rows));
     for (int64_t i = 0; i < each; i++) {
         Index at = index_add(index_scale(index_plus(row, i), s->in_channels), index_scale(s->unit, s->unit_lanes));
-        pack_prefetch(s->k, s->dwb, index_scale(at, s->taps), s->unit_lanes * s->taps);
+        body_prefetch(s->rows.body, index_scale(at, s->taps), s->unit_lanes * s->taps);
     }
 }
 
@@ -300,39 +301,19 @@ static void chunk_of_images(Weight *s, Index first) {
 
 /* ---- to the plain weights ---- */
 
-/* An output channel's weights of the unit lie side by side: W vectors of sums are transposed to W pieces of such rows. */
 static void write_dense(Weight *s) {
     Kernel *k = s->k;
     int64_t step = (int64_t)s->slots * s->width, whole = s->unit_lanes * s->taps;
-    Index first = index_scale(s->unit, s->unit_lanes), count = index_const(whole), slot = zero();
+    Index first = index_scale(s->unit, s->unit_lanes * s->taps), count = index_const(whole), slot = zero();
     if (s->in_channels % s->unit_lanes) {
-        Index left = index_scale(index_plus(index_scale(first, -1), s->in_channels), s->taps);
+        Index left = index_plus(index_scale(first, -1), s->in_channels * s->taps);
         count = index_var(kb_index(k, "count", INDEX_MIN, count, left));
     }
     if (s->slots > 1)
         slot = index_var(kb_loop(k, "slot", zero(), index_const(s->slots), 1));
-    Index i = index_var(kb_loop(k, "i", zero(), count, s->width));
-    Index out = index_scale(index_add(index_scale(s->panel, s->slots), slot), s->width), room = index_add(count, index_scale(i, -1));
-    Index from = index_add(index_scale(i, step), index_scale(slot, s->width));
-    int channels = (int)min64(s->width, s->out_channels);
-    Reg sums[TRANSPOSE_WIDTH], rows[TRANSPOSE_WIDTH];
-    for (int r = 0; r < s->width; r++)
-        sums[r] = kb_load(k, ACCESS_VECTOR, s->total, index_plus(from, r * step));
-    transpose(k, sums, channels, rows);
-    for (int c = 0; c < channels; c++) {
-        Index lanes = room;
-        if (s->out_channels % s->width) {
-            Index left = index_scale(index_plus(index_scale(out, -1), s->out_channels - c), s->width);
-            lanes = index_var(kb_index(k, "lanes", INDEX_MIN, room, left));
-        }
-        Index to = index_scale(index_add(index_scale(index_plus(out, c), s->in_channels), first), s->taps);
-        bool masked = whole % s->width || s->out_channels % s->width || s->in_channels % s->unit_lanes;
-        if (masked)
-            kb_store_lanes(k, ACCESS_MASKED, s->dwb, index_add(to, i), lanes, 1, rows[c]);
-        else
-            kb_store(k, ACCESS_VECTOR, s->dwb, index_add(to, i), rows[c]);
-    }
-    kb_end(k);
+    Index out = index_add(index_scale(s->panel, s->slots), slot);
+    bool all = whole % s->width == 0 && s->in_channels % s->unit_lanes == 0;
+    weight_rows_copy(&s->rows, s->total, index_scale(slot, s->width), step, out, first, count, all);
     if (s->slots > 1)
         kb_end(k);
 }
@@ -391,6 +372,8 @@ static void build(Weight *s) {
         for (int p = 0; p < s->lanes; p++)
             s->acc[v][p] = kb_reg(k, ELEM_F32, true);
     s->take = conv_narrow_lanes(k, s->narrow);
+    if (s->rows.body)
+        body_start(s->rows.body);
     if (!s->single)
         each_vector(s, s->total, -1);
     if (s->images > CHUNK) {
@@ -434,7 +417,10 @@ void lower_conv_weight(Lower *l, const Group *g) {
                               s.slots * s.width, s.lanes, (long long)s.strip_images, (long long)s.strip_rows, choice.why);
     s.xb = kb_arg(s.k, "x", ELEM_F32, false, value_floats(s.x, s.width), shape_text(l->arena, TYPE_F32, &s.x->shape));
     s.dyb = kb_arg(s.k, "dy", ELEM_F32, false, value_floats(s.dy, s.width), shape_text(l->arena, TYPE_F32, &s.dy->shape));
-    s.dwb = kb_arg(s.k, "dw", ELEM_F32, true, shape_count(&a->shape), shape_text(l->arena, TYPE_F32, &a->shape));
+    if (s.win->groups > 1)
+        s.dwb = kb_arg(s.k, "dw", ELEM_F32, true, shape_count(&a->shape), shape_text(l->arena, TYPE_F32, &a->shape));
+    else
+        s.rows = weight_rows(l, s.k, g);
     s.total = kb_scratch(s.k, "total", ELEM_F32, total_floats(&s));
     s.chunk = s.chunked ? kb_scratch(s.k, "chunk_sum", ELEM_F32, sum_floats(&s)) : -1;
     build(&s);
@@ -445,6 +431,10 @@ void lower_conv_weight(Lower *l, const Group *g) {
     c->flops = 2 * (double)s.images * (double)(s.dy_pixels * s.taps * s.sum_lanes) * s.slots * s.width;
     call_arg_value(c, s.x);
     call_arg_value(c, s.dy);
+    if (s.rows.body) {
+        weight_rows_args(&s.rows, c, g);
+        return;
+    }
     call_arg_value(c, a);
     c->tap = a;
     c->out = 2;

@@ -86,8 +86,10 @@ bool is_linear(const Node *n) {
     return op_info[n->op].class == CLASS_CONTRACT && !is_attention(n) && n->attr.window.spatial == 0 && n->attr.window.groups == 1 && n->op != OP_CONV_INT8 && n->op != OP_CONV_HALF;
 }
 
-/* Whether this anchor's schedule hands its vectors to a body. */
-static bool takes_maps(const Fuse *f, const Node *anchor) {
+bool fuse_trains(const Fuse *f) { return f->graph == f->graph->program->step || f->graph == f->graph->program->train; }
+
+/* Whether this anchor's schedule hands its vectors to a body, sums included. */
+static bool takes_sums(const Fuse *f, const Node *anchor) {
     if (!anchor)
         return true;
     if (f->blas && is_linear(anchor))
@@ -101,6 +103,18 @@ static bool same_space(const Group *g, const Node *n) {
     bool blocked = group_is_blocked(g);
     return blocked == layout_wants_blocks(n) && (!blocked || g->channel == n->channel);
 }
+
+/* The gradient of weights comes in pieces of rows: what stands behind it must not ask where an element is. */
+static bool takes_pieces(const Fuse *f, const Node *anchor, const Node *n) {
+    if (!anchor || anchor->op != OP_CONV_WEIGHT || anchor->attr.window.groups > 1 || (f->blas && is_linear(anchor)))
+        return false;
+    for (int i = 0; i < n->arity; i++)
+        if (!shape_equal(&n->in[i]->shape, &n->shape) && shape_count(&n->in[i]->shape) > 1)
+            return false;
+    return n->attr.expr->coord_limit == 0;
+}
+
+static bool takes_map(const Fuse *f, const Node *anchor, const Node *n) { return takes_sums(f, anchor) || takes_pieces(f, anchor, n); }
 
 /* Computed again by whoever reads it: the value itself, not one of its copies. */
 static bool is_inside(const Node *n) { return n->again == AGAIN_INSIDE && !value_info(n)->copy_of; }
@@ -141,7 +155,7 @@ static Group *group_to_join(const Fuse *f, const Node *n) {
     Group *best = NULL;
     for (int i = 0; i < n->arity; i++) {
         Group *g = maker(n->in[i]);
-        if (!g || is_inside(n->in[i]) || (best && g->id <= best->id) || !takes_maps(f, g->anchor) || !same_space(g, n))
+        if (!g || is_inside(n->in[i]) || (best && g->id <= best->id) || !takes_map(f, g->anchor, n) || !same_space(g, n))
             continue;
         if (same_time(g, n) && !waits_for(f, n, g) && !reads_view(n, g))
             best = g;
@@ -249,7 +263,7 @@ static bool is_side_sum(const Node *n) {
 static void place_sum(Fuse *f, Node *n) {
     Node *x = n->in[0];
     Group *g = maker(x);
-    if (!g || value_info(x)->alias || !takes_maps(f, g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
+    if (!g || value_info(x)->alias || !takes_sums(f, g->anchor) || x->op == OP_SUM || !shape_equal(&g->space, &x->shape))
         g = new_group(f, NULL, &x->shape, x->channel);
     push_node(f, &g->sums, &g->sum_count, n);
     value_info(n)->group = g;
@@ -324,7 +338,7 @@ static Group *host_of(Fuse *f, const Node *x) {
     int least = missing_for(NULL, x);
     for (int k = f->count - 1; k >= 0; k--) {
         Group *g = f->groups[k];
-        if (!is_backward(g) || !takes_maps(f, g->anchor) || !same_space(g, x) || waits_for(f, x, g) || reads_view(x, g))
+        if (!is_backward(g) || !takes_sums(f, g->anchor) || !same_space(g, x) || waits_for(f, x, g) || reads_view(x, g))
             continue;
         if (missing_for(g, x) < least) {
             least = missing_for(g, x);
@@ -366,7 +380,7 @@ static void find_forward(Fuse *f) {
     for (int i = 0; i < g->output_count; i++)
         value_info(g->outputs[i].node)->forward = true;
     for (int i = 0; i < g->effect_count; i++)
-        if (g->effects[i].kind != EFFECT_GRADIENT)
+        if (g->effects[i].kind == EFFECT_STATE)
             value_info(g->effects[i].value)->forward = true;
     for (Node *n = g->last; n; n = n->prev)
         for (int i = 0; i < n->arity && value_info(n)->forward; i++)
@@ -422,10 +436,15 @@ static void place_effect(Fuse *f, Effect *e) {
             order(f, maker(n), maker(e->value));
 }
 
+/* In a graph that updates parameters the loss is known before the first of them changes: whoever runs it may stop there. */
 static void place_effects(Fuse *f) {
-    for (int i = 0; i < f->graph->effect_count; i++)
-        if (f->graph->effects[i].kind != EFFECT_GRADIENT)
-            place_effect(f, &f->graph->effects[i]);
+    for (int i = 0; i < f->graph->effect_count; i++) {
+        Effect *e = &f->graph->effects[i];
+        if (e->kind != EFFECT_GRADIENT)
+            place_effect(f, e);
+        if (e->kind == EFFECT_SLAB && f->graph->output_count)
+            order(f, maker(f->graph->outputs[0].node), maker(e->value));
+    }
 }
 
 /* ---- what goes in and out ---- */

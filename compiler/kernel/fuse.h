@@ -34,5 +34,6 @@ Group **fuse_order(Fuse *f);
 Node *fuse_resolve(Node *n);                     /* the value whose memory n is */
 bool fuse_before(const Fuse *f, int b, int g);   /* whether group b must run before group g */
 bool fuse_immediate(const Node *n);              /* a constant or run-time scalar: needs no memory in a MAP */
+bool fuse_trains(const Fuse *f);                 /* a graph of forward and backward pass */
 bool fuse_late(const Group *g);                  /* a forward value's second time */
 #endif

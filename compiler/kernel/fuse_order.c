@@ -52,7 +52,7 @@ Group **fuse_order(Fuse *f) {
     Group **sorted = NEW_ARRAY(f->arena, Group *, f->count + 1);
     Sorting s = {f, NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1), NEW_ARRAY(f->arena, bool, f->count + 1)};
     for (int i = 0; i < f->count; i++) {
-        s.sink[i] = f->graph == f->graph->program->step && gives_away(f, f->groups[i]);
+        s.sink[i] = fuse_trains(f) && gives_away(f, f->groups[i]);
         s.late[i] = fuse_late(f->groups[i]) || only_copies(f->groups[i]);
     }
     for (int at = 0; at < f->count; at++) {

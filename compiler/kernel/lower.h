@@ -68,6 +68,12 @@ Body *body_new(Lower *l, Kernel *k, const Group *g, int slots);
 /* Binds the buffers that body_new declared, in their order. Full operands and results in the layout of the space are
  * marked as `point`: the plan may let one take the other's place. */
 void body_args(Body *b, PlannedCall *c);
+/* Bodies of a plain space without side sums, over anchors whose vectors are pieces of it anywhere: body_start, then body_piece
+ * with elements first .. of the space in row-major order, of which the first `lanes` exist (whole: all W). Each element once. */
+Body *body_new_pieces(Lower *l, Kernel *k, const Group *g);
+void body_piece(Body *b, Index first, Index lanes, bool whole, Reg acc);
+/* Fetches what body_piece will touch of elements [first, first + count). */
+void body_prefetch(Body *b, Index first, int64_t count);
 void body_start(Body *b);
 void body_channels(Body *b, int slot, Index block);
 void body_point(Body *b, int slot, const Index *at, Index block, Reg acc);

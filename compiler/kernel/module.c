@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+const char *const entry_text[ENTRY_COUNT] = {"prepare", "infer", "step", "update", "train", "finish"};
+
 /* ---- what schedules call ---- */
 
 int lower_temp(Lower *l, int64_t bytes, bool prepared, const char *what) {
@@ -233,13 +235,14 @@ Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
                   .storage = o->storage, .apart = o->apart};
-    static const char *const names[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     for (int i = 0; i < ENTRY_COUNT; i++)
-        m->entry[i].name = names[i];
+        m->entry[i].name = entry_text[i];
     m->slot_count = p->table_size[TABLE_PARAMS] ? (int)(p->table_size[TABLE_SLOTS] / p->table_size[TABLE_PARAMS]) : 0;
     lower_entry(m, ENTRY_INFER, p->infer);
     lower_entry(m, ENTRY_STEP, p->step);
     lower_entry(m, ENTRY_UPDATE, p->update);
+    lower_entry(m, ENTRY_TRAIN, p->train);
+    lower_entry(m, ENTRY_FINISH, p->finish);
     Writer *w = writer_new(arena);
     module_print(w, m);
     m->hash = table_hash(w->data, w->length);

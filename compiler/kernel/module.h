@@ -28,7 +28,8 @@ typedef struct {
 } Call;
 
 typedef struct { const char *name; Call *calls; int count, cap; } Entry;
-typedef enum { ENTRY_PREPARE, ENTRY_INFER, ENTRY_STEP, ENTRY_UPDATE, ENTRY_COUNT } EntryId;
+typedef enum { ENTRY_PREPARE, ENTRY_INFER, ENTRY_STEP, ENTRY_UPDATE, ENTRY_TRAIN, ENTRY_FINISH, ENTRY_COUNT } EntryId;
+extern const char *const entry_text[ENTRY_COUNT];            /* "prepare", "infer", .. */
 
 typedef struct {                /* one line of --emit=plan */
     EntryId entry;
@@ -66,7 +67,7 @@ typedef struct {
     int64_t prepared_bytes, block_bytes, scratch_bytes;
     unsigned char *constants; int64_t constants_bytes;
     int slot_count;
-    Grouping *grouping[ENTRY_COUNT];   /* of INFER, STEP, UPDATE; NULL where not lowered */
+    Grouping *grouping[ENTRY_COUNT];   /* NULL where not lowered, and of PREPARE */
     PlanRow *plan; int plan_count, plan_cap;
     uint64_t hash;             /* of network, options, target, math, capacity */
     uint64_t prepared_hash;    /* of what entry prepare does: equal where the same weights give the same bytes in the same places */

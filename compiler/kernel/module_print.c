@@ -44,13 +44,12 @@ void module_print(Writer *w, const Module *m) {
 }
 
 void module_print_plan(Writer *w, const Module *m) {
-    static const char *const entries[ENTRY_COUNT] = {"prepare", "infer", "step", "update"};
     writer_printf(w, "block %" PRId64 " bytes, prepared %" PRId64 ", scratch %" PRId64 " per thread\n", m->block_bytes,
                   m->prepared_bytes, m->scratch_bytes);
     writer_printf(w, "%-8s %-9s %12s %12s  %-13s %s\n", "entry", "space", "offset", "bytes", "calls", "value");
     for (int i = 0; i < m->plan_count; i++) {
         const PlanRow *r = &m->plan[i];
-        writer_printf(w, "%-8s %-9s %12" PRId64 " %12" PRId64 "  %5d - %5d %s\n", entries[r->entry], space_names[r->place.space],
+        writer_printf(w, "%-8s %-9s %12" PRId64 " %12" PRId64 "  %5d - %5d %s\n", entry_text[r->entry], space_names[r->place.space],
                       r->place.offset, r->bytes, r->first, r->last, r->what);
     }
 }

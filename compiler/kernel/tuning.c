@@ -85,11 +85,15 @@ const char *tuning_key(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
     Writer *w = writer_new(l->arena);
     bool weight = a->op == OP_CONV_WEIGHT;
-    writer_printf(w, "%s n%lld %s", l->module->entry[l->entry].name, (long long)l->module->program->batch, op_info[a->op].text);
+    EntryId entry = l->entry == ENTRY_TRAIN ? ENTRY_STEP : l->entry;       /* the same bits in both */
+    writer_printf(w, "%s n%lld %s", entry_text[entry], (long long)l->module->program->batch, op_info[a->op].text);
     shape_words(w, a->in[0], " ");
     shape_words(w, weight ? a->in[1] : a, weight ? " with " : " to ");
     window_words(w, &a->attr.window);
-    body_words(w, g);
+    if (weight)
+        writer_text(w, " body 0 0 1 0");           /* as if the gradient were all */
+    else
+        body_words(w, g);
     if (lower_storage(l, true) != STORE_WHOLE)
         writer_printf(w, " weights %s", store_text[lower_storage(l, true)]);
     return w->data;

@@ -7,7 +7,8 @@ typedef struct {
     Kernel *k;
     const WeightPlan *p;
     TileSource x, dy;
-    int v, z, s, half, to;                 /* scratch; what the task leaves behind */
+    int v, z, s, half, to;                 /* scratch; where weights go: a unit's part, or scratch too */
+    WeightRows rows;                       /* of one unit */
     Index unit, in, out;                   /* the task: unit of images, first input and output block */
     Reg acc[WEIGHT_SLOTS][WEIGHT_LANES];
 } Nest;
@@ -82,46 +83,12 @@ static void multiply_chunk(Nest *c, Index tiles) {
 
 /* ---- from sums to weights ---- */
 
-/* W vectors, one lane per output channel of block `out`, as rows of the plain weights: the first `count` of each. */
-static void store_rows(Kernel *k, const WeightPlan *p, int buffer, Index at, Index out, Index count, const Reg *vectors) {
-    Reg rows[TRANSPOSE_WIDTH];
-    int channels = (int)(p->out_channels < p->width ? p->out_channels : p->width);
-    transpose(k, vectors, channels, rows);
-    for (int i = 0; i < channels; i++) {
-        Index lanes = count;
-        if (p->out_channels % p->width) {
-            Index left = index_scale(index_plus(index_scale(out, -p->width), p->out_channels - i), p->width);
-            lanes = index_var(kb_index(k, "lanes", INDEX_MIN, count, left));
-        }
-        kb_store_lanes(k, ACCESS_MASKED, buffer, index_plus(at, i * p->in_channels * TAPS), lanes, 1, rows[i]);
-    }
-}
-
-/* Where the 9 vectors of an input channel and an output block go: to the plain weights, or to the unit's part. */
-static void store_weights(Nest *c, Index channel, Index out, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS]) {
-    const WeightPlan *p = c->p;
-    Index part = index_add(index_scale(c->unit, p->out_blocks), out);
-    Index packed = index_scale(index_add(index_scale(part, p->in_channels), channel), TAPS * p->width);
-    Index plain = index_scale(index_add(index_scale(out, p->in_channels * p->width), channel), TAPS);
-    if (p->units > 1) {
-        for (int i = 0; i < TAPS; i++)
-            kb_store(c->k, ACCESS_VECTOR, c->to, index_plus(packed, (int64_t)i * p->width), g[i / WINOGRAD_TAPS][i % WINOGRAD_TAPS]);
-        return;
-    }
-    for (int first = 0; first < TAPS; first += p->width) {
-        Reg rows[TRANSPOSE_WIDTH];
-        for (int i = 0; i < p->width; i++)
-            rows[i] = first + i < TAPS ? g[(first + i) / WINOGRAD_TAPS][(first + i) % WINOGRAD_TAPS] : g[0][0];
-        Index taps = index_const(TAPS - first < p->width ? TAPS - first : p->width);
-        store_rows(c->k, p, c->to, index_plus(plain, first), out, taps, rows);
-    }
-}
-
-static void transform_sums(Nest *c, Index channel, Index out) {
+/* The 9 vectors of an input channel and an output block, to `at` of the task's weights. */
+static void transform_sums(Nest *c, Index channel, Index out, Index at) {
     const WeightPlan *p = c->p;
     int n = p->f.n;
     Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
-    Reg in[WINOGRAD_SIZE], column[WINOGRAD_TAPS], g[WINOGRAD_TAPS][WINOGRAD_TAPS];
+    Reg in[WINOGRAD_SIZE], column[WINOGRAD_TAPS];
     for (int i = 0; i < n; i++)
         in[i] = kb_load(c->k, ACCESS_VECTOR, c->s, sums_index(p, index_plus(j, (int64_t)i * n), channel, out));
     winograd_apply(c->k, &p->f.back, in, column);
@@ -131,18 +98,31 @@ static void transform_sums(Nest *c, Index channel, Index out) {
     for (int i = 0; i < WINOGRAD_TAPS; i++) {
         for (int l = 0; l < n; l++)
             in[l] = kb_load(c->k, ACCESS_VECTOR, c->half, index_const((int64_t)(i * n + l) * p->width));
-        winograd_apply(c->k, &p->f.back, in, g[i]);
+        winograd_apply(c->k, &p->f.back, in, column);
+        for (int l = 0; l < WINOGRAD_TAPS; l++)
+            kb_store(c->k, ACCESS_VECTOR, c->to, index_plus(at, (int64_t)(i * WINOGRAD_TAPS + l) * p->width), column[l]);
     }
-    store_weights(c, index_add(index_scale(c->in, p->lanes), channel), index_add(c->out, out), g);
 }
 
+/* A block of input channels and one of output channels after the other: to the unit's part, or by way of scratch to the rows. */
 static void finish(Nest *c) {
     const WeightPlan *p = c->p;
-    Index left = index_plus(index_scale(c->in, -p->lanes), p->in_channels);
-    int end = kb_index(c->k, "channels", INDEX_MIN, left, index_const(p->in_group * p->lanes));
-    Index channel = index_var(kb_loop(c->k, "channel", zero(), index_var(end), 1));
+    bool parts = p->units > 1;
+    Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->in_group), 1));
     Index out = index_var(kb_loop(c->k, "out", zero(), index_const(p->out_group), 1));
-    transform_sums(c, channel, out);
+    Index first = index_scale(index_add(c->in, block), p->lanes), end = index_const(p->lanes), to = zero();
+    if (p->in_channels % p->lanes)
+        end = index_var(kb_index(c->k, "channels", INDEX_MIN, index_plus(index_scale(first, -1), p->in_channels), end));
+    if (parts) {
+        Index part = index_add(index_scale(c->unit, p->out_blocks), index_add(c->out, out));
+        to = index_scale(index_add(index_scale(part, p->in_channels), first), TAPS * p->width);
+    }
+    Index lane = index_var(kb_loop(c->k, "lane", zero(), end, 1));
+    transform_sums(c, index_add(index_scale(block, p->lanes), lane), out, index_add(to, index_scale(lane, TAPS * p->width)));
+    kb_end(c->k);
+    if (!parts)
+        weight_rows_copy(&c->rows, c->to, zero(), p->width, index_add(c->out, out), index_scale(first, TAPS), index_scale(end, TAPS),
+                         p->lanes * TAPS % p->width == 0 && p->in_channels % p->lanes == 0);
     kb_end(c->k);
     kb_end(c->k);
 }
@@ -173,6 +153,8 @@ static void scratch(Nest *c) {
     c->s = kb_scratch(c->k, "sums", ELEM_F32, sums_floats(p));
     c->v = c->x.to = kb_scratch(c->k, "v", ELEM_F32, p->points * v_step(p));
     c->z = c->dy.to = kb_scratch(c->k, "z", ELEM_F32, p->points * z_step(p));
+    if (p->units == 1)                     /* read W vectors at a time */
+        c->to = kb_scratch(c->k, "weights", ELEM_F32, ceil_div(p->lanes * TAPS, p->width) * p->width * p->width);
     c->half = kb_scratch(c->k, "part", ELEM_F32, (int64_t)WINOGRAD_TAPS * p->f.n * p->width);
     c->x.point_step = v_step(p);
     c->dy.point_step = z_step(p);
@@ -185,6 +167,8 @@ static void scratch(Nest *c) {
 
 static void build(Nest *c) {
     const WeightPlan *p = c->p;
+    if (c->rows.body)
+        body_start(c->rows.body);
     find_task(c);
     Index first = affine(c, "first", index_scale(c->unit, p->unit)), left = index_add(index_var(VAR_N), index_scale(first, -1));
     Index images = index_var(kb_index(c->k, "images", INDEX_MIN, left, index_const(p->unit)));
@@ -210,10 +194,11 @@ static int64_t parts_floats(const WeightPlan *p) { return p->units * part_floats
 static void lower_parts(Lower *l, const Group *g, const WeightPlan *p, int parts) {
     Kernel *k = lower_kernel(l, g, "_weight_sum");
     int from = kb_arg(k, "parts", ELEM_F32, false, parts_floats(p), "[unit][output block][input channel][tap]");
-    int to = kb_arg(k, "dw", ELEM_F32, true, shape_count(&p->dw->shape), shape_text(l->arena, TYPE_F32, &p->dw->shape));
+    WeightRows rows = weight_rows(l, k, g);
+    body_start(rows.body);
     Index used = index_var(kb_index(k, "units", INDEX_DIV, index_plus(index_var(VAR_N), p->unit - 1), index_const(p->unit)));
-    Index out = index_var(VAR_TASK);
-    Index i = index_var(kb_loop(k, "i", zero(), index_const(p->in_channels * TAPS), p->width));
+    Index out = index_var(VAR_TASK), count = index_const(p->in_channels * TAPS);
+    Index i = index_var(kb_loop(k, "i", zero(), count, p->width));
     Index at = index_scale(index_add(index_scale(out, p->in_channels * TAPS), i), p->width);
     Reg sums[TRANSPOSE_WIDTH];
     for (int r = 0; r < p->width; r++) {
@@ -225,18 +210,14 @@ static void lower_parts(Lower *l, const Group *g, const WeightPlan *p, int parts
     for (int r = 0; r < p->width; r++)
         kb_set(k, sums[r], KOP_FADD, sums[r], kb_load(k, ACCESS_VECTOR, from, index_plus(part, (int64_t)r * p->width)), NO_REG);
     kb_end(k);
-    Index count = index_plus(index_scale(i, -1), p->in_channels * TAPS);
-    store_rows(k, p, to, index_add(index_scale(out, p->in_channels * TAPS * p->width), i), out, count, sums);
+    weight_rows_put(&rows, out, i, index_add(count, index_scale(i, -1)), p->in_channels * TAPS % p->width == 0, sums);
     kb_end(k);
     kernel_finish(k);
     PlannedCall *c = lower_call(l, k, false);
-    c->group = g;
     c->tasks = p->out_blocks;
     c->flops = (double)(p->units * p->in_channels * TAPS * p->width);
     call_arg_temp(c, parts);
-    call_arg_value(c, p->dw);
-    c->tap = p->dw;
-    c->out = 1;
+    weight_rows_args(&rows, c, g);
 }
 
 static double nominal_flops(const WeightPlan *p) {
@@ -255,8 +236,10 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
     int x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
     int dy = kb_arg(c.k, "dy", ELEM_F32, false, value_floats(p->dy, p->width), shape_text(l->arena, TYPE_F32, &p->dy->shape));
     bool parts = p->units > 1;
-    int64_t count = parts ? parts_floats(p) : shape_count(&p->dw->shape);
-    c.to = kb_arg(c.k, parts ? "parts" : "dw", ELEM_F32, true, count, parts ? "parts of dw" : shape_text(l->arena, TYPE_F32, &p->dw->shape));
+    if (parts)
+        c.to = kb_arg(c.k, "parts", ELEM_F32, true, parts_floats(p), "parts of dw");
+    else
+        c.rows = weight_rows(l, c.k, g);
     c.x = source(&c, p->x, &p->f.data, w->pad_lo[0], w->pad_lo[1], x);
     c.dy = source(&c, p->dy, &p->f.gradient, 0, 0, dy);
     scratch(&c);
@@ -269,13 +252,11 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
     call->group = g;
     call_arg_value(call, p->x);
     call_arg_value(call, p->dy);
-    if (parts) {
-        int temp = lower_temp(l, count * 4, false, "parts of a gradient");
-        call_arg_temp(call, temp);
-        lower_parts(l, g, p, temp);
+    if (!parts) {
+        weight_rows_args(&c.rows, call, g);
         return;
     }
-    call_arg_value(call, p->dw);
-    call->tap = p->dw;
-    call->out = 2;
+    int temp = lower_temp(l, parts_floats(p) * 4, false, "parts of a gradient");
+    call_arg_temp(call, temp);
+    lower_parts(l, g, p, temp);
 }

@@ -10,7 +10,7 @@
 #ifndef SALUN_KERNEL_WEIGHT_WINOGRAD_H
 #define SALUN_KERNEL_WEIGHT_WINOGRAD_H
 
-#include "kernel/lower.h"
+#include "kernel/weight_rows.h"
 #include "kernel/winograd_tiles.h"
 
 enum { WEIGHT_SLOTS = 4, WEIGHT_LANES = 8 };

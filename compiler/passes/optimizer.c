@@ -23,15 +23,22 @@ static Node *map_of(Graph *g, const Expr *e, Node *const *in, int arity) {
     return graph_map(g, e, in, arity, NULL);
 }
 
-static Node *raw_values(Graph *g, const ParamRun *run) {
-    bool constrained = run->raw_offset >= 0;
-    return graph_slab(g, constrained ? TABLE_RAW : TABLE_PARAMS, constrained ? run->raw_offset : run->offset, run->count, NULL);
+/* A range of a table in the shape of `as`. */
+static Node *table_values(Graph *g, TableId table, int64_t offset, const Node *as) {
+    Node *slab = graph_slab(g, table, offset, shape_count(&as->shape), NULL);
+    return as->shape.rank == 1 ? slab : graph_reshape(g, slab, as->shape, as->channel, NULL);
 }
 
-/* g = dL/dr */
-static Node *raw_gradient(Graph *g, const ParamRun *run, Node *raw) {
+static Node *raw_values(Graph *g, const ParamRun *run, const Node *as) {
+    bool constrained = run->raw_offset >= 0;
+    return table_values(g, constrained ? TABLE_RAW : TABLE_PARAMS, constrained ? run->raw_offset : run->offset, as);
+}
+
+static Node *stored_gradient(Graph *g, const ParamRun *run) { return graph_slab(g, TABLE_GRADS, run->offset, run->count, NULL); }
+
+/* dL/dr from dL/dc */
+static Node *raw_gradient(Graph *g, const ParamRun *run, Node *raw, Node *grads) {
     ExprPool *p = g->exprs;
-    Node *grads = graph_slab(g, TABLE_GRADS, run->offset, run->count, NULL);
     if (run->raw_offset < 0)
         return grads;
     const Expr *slope = expr_derivative(p, constraint_expr(p, &run->constraint, expr_input(p, 1)), 1);
@@ -78,7 +85,7 @@ static Node *with_momentum(const Update *u, const ParamRun *run, Node *d) {
     ExprPool *p = u->g->exprs;
     if (u->recipe->momentum == 0)
         return d;
-    Node *slot = graph_slab(u->g, TABLE_SLOTS, run->offset, run->count, NULL);
+    Node *slot = table_values(u->g, TABLE_SLOTS, run->offset, d);
     const Expr *mixed = make(ADD, make(MUL, expr_const(p, u->recipe->momentum), expr_input(p, 0)), expr_input(p, 1));
     Node *next = map_of(u->g, mixed, (Node *[]){ slot, d }, 2);
     graph_effect_slab(u->g, TABLE_SLOTS, run->offset, next);
@@ -112,6 +119,12 @@ static void update_run(const Update *u, const ParamRun *run, Node *raw, Node *gr
     graph_effect_slab(u->g, TABLE_PARAMS, run->offset, next);
 }
 
+void update_by(Graph *g, const ParamRun *run, Node *gradient) {
+    Update u = { .g = g, .recipe = &g->program->recipe, .rate = graph_scalar(g, SCALAR_LR, NULL) };
+    Node *grads = gradient ? gradient : stored_gradient(g, run), *raw = raw_values(g, run, grads);
+    update_run(&u, run, raw, raw_gradient(g, run, raw, grads));
+}
+
 void pass_optimizer(Program *p) {
     if (!p->step)
         return;
@@ -121,8 +134,9 @@ void pass_optimizer(Program *p) {
     Update u = { .g = g, .recipe = &p->recipe, .rate = graph_scalar(g, SCALAR_LR, NULL) };
     Node **raw = NEW_ARRAY(p->arena, Node *, count), **gradient = NEW_ARRAY(p->arena, Node *, count);
     for (int i = 0; i < count; i++) {
-        raw[i] = raw_values(g, &runs[i]);
-        gradient[i] = raw_gradient(g, &runs[i], raw[i]);
+        Node *grads = stored_gradient(g, &runs[i]);
+        raw[i] = raw_values(g, &runs[i], grads);
+        gradient[i] = raw_gradient(g, &runs[i], raw[i], grads);
     }
     if (p->recipe.clip_norm > 0)
         u.clip = clip_factor(g, gradient, count, p->recipe.clip_norm);

@@ -15,7 +15,7 @@ typedef struct {
     FILE *out;                    /* NULL: stderr */
 } PassOptions;
 
-/* Runs the table over infer, step and update (those that exist). The network has no mistakes by now. */
+/* Runs the table over all graphs of the program that exist. The network has no mistakes by now. */
 void passes_run(Program *p, const PassOptions *o);
 
 void passes_list(FILE *out);                  /* --list-passes */
@@ -32,6 +32,10 @@ void pass_autodiff(Program *p);
 
 /* optimizer.c: graph `update` from the recipe; only for a program with `step`. Needs tables. */
 void pass_optimizer(Program *p);
+
+/* train.c: graphs `train` and `finish` from `step` and the recipe: the same values as step and then update, bit for bit, without
+ * gradients that are kept. Needs tables. */
+void pass_train(Program *p);
 
 void graph_narrow(Graph *g);                  /* narrow.c: a node of which only one slice is read is computed for it alone */
 void graph_fold(Graph *g);                    /* fold.c: simpler expressions, nodes of constant inputs evaluated, moves that move nothing gone */
@@ -67,6 +71,14 @@ typedef struct {
 
 /* The runs of a program that has its tables, in order of offset; frozen parameters are in none. */
 ParamRun *param_runs(Program *p, int *count);
+
+int64_t param_stride(const TensorDecl *t);    /* its floats in a table, padding included */
+
+/* The same of one trained parameter, its elements alone. */
+ParamRun param_run(const TensorDecl *t);
+/* optimizer.c: adds the update of a run by `gradient` (dL/dc, one row or of any shape without a batch; NULL: as it lies in table GRADS).
+ * The norm of all gradients, recipe.clip_norm, is the caller's business. */
+void update_by(Graph *g, const ParamRun *run, Node *gradient);
 
 /* ---- constraints (language.md, section 4): value = c(raw) ----
  *   > lo         lo + exp(raw)

@@ -18,6 +18,7 @@ static const Pass pipeline[] = {
     { "narrow",    NULL,           graph_narrow, 1,     "compute what is sliced for the slice alone" },
     { "autodiff",  pass_autodiff,  NULL,       0,       "extend the step graph with gradients" },
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
+    { "train",     pass_train,     NULL,       1,       "step and update in one, where no gradient is needed for itself" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
     { "cse",       NULL,           graph_cse,  1,       "merge equal computations" },
     { "quantize",  pass_quantize,  NULL,       0,       "--precision=int8, f16: convolutions of bounded values by whole numbers, or in float16" },
@@ -26,7 +27,7 @@ static const Pass pipeline[] = {
 };
 
 static void each_graph(Program *p, void (*visit)(Graph *g)) {
-    Graph *all[] = { p->infer, p->step, p->update };
+    Graph *all[] = { p->infer, p->step, p->update, p->train, p->finish };
     for (int i = 0; i < COUNT(all); i++)
         if (all[i])
             visit(all[i]);
@@ -41,7 +42,7 @@ static bool dumped(const PassOptions *o, const char *name) {
 
 static void report(const Program *p, const PassOptions *o, const char *name, double milliseconds) {
     FILE *out = o->out ? o->out : stderr;
-    const Graph *all[] = { p->infer, p->step, p->update };
+    const Graph *all[] = { p->infer, p->step, p->update, p->train, p->finish };
     Arena *scratch = arena_new(0);
     for (int i = 0; i < COUNT(all); i++) {
         if (!all[i])

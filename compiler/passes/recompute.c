@@ -201,11 +201,7 @@ Recompute *recompute_look(Graph *g, Arena *arena, Limits limit) {
     return r;
 }
 
-void pass_recompute(Program *p) {
-    Graph *g = p->step;
-    if (!g)
-        return;
-    assert(p->recompute >= 0 && p->recompute < COUNT(efforts));
+static void recompute(Program *p, Graph *g) {
     Limits limit = efforts[p->recompute].limit;
     Arena *scratch = arena_new(0);
     if (efforts[p->recompute].again)
@@ -214,4 +210,12 @@ void pass_recompute(Program *p) {
     graph_sort(g);
     graph_dce(g);
     arena_destroy(scratch);
+}
+
+void pass_recompute(Program *p) {
+    assert(p->recompute >= 0 && p->recompute < COUNT(efforts));
+    if (p->step)
+        recompute(p, p->step);
+    if (p->train)
+        recompute(p, p->train);
 }

@@ -81,6 +81,14 @@ void pass_tables(Program *p) {
     place_parameters(p);
 }
 
+int64_t param_stride(const TensorDecl *t) { return padded(shape_count(&t->shape)); }
+
+ParamRun param_run(const TensorDecl *t) {
+    int64_t count = shape_count(&t->shape);
+    return (ParamRun){ .offset = t->offset, .raw_offset = t->raw_offset, .count = count, .used = count, .stride = count, .group = t->group,
+                       .constraint = t->constraint };
+}
+
 ParamRun *param_runs(Program *p, int *count) {
     Arena *scratch = arena_new(0);
     Chains c = find_chains(scratch, p);

@@ -107,29 +107,44 @@ static int write_batch_line(Trainer *t, const Batch *batch, float lr, SalunError
     return log_write(&t->batch_log, &line, err);
 }
 
+typedef struct { Trainer *t; const Batch *batch; float lr; } Step;
+
 /* What is written of a step, before it takes effect: when that fails, the state before it can still be kept. */
-static int write_step(Trainer *t, const Batch *batch, float lr, SalunError *err) {
-    int code = SALUN_OK;
-    if (t->at.step + 1 == t->total_steps && t->options->dump_gradients)
-        code = salun_save_file(t->model, SALUN_GRADS, t->options->dump_gradients, err);
-    if (!code)
-        code = write_batch_line(t, batch, lr, err);
+static int write_step(void *arg, SalunError *err) {
+    const Step *s = arg;
+    int code = write_batch_line(s->t, s->batch, s->lr, err);
     if (code)
-        trainer_restore_states(t);
+        trainer_restore_states(s->t);
+    return code;
+}
+
+/* The step whose gradients somebody wants to see, in two parts. */
+static int step_with_gradients(Step *s, SalunError *err) {
+    Trainer *t = s->t;
+    int code = trainer_step(t, s->batch, err);
+    if (!code && isfinite(t->loss)) {
+        code = salun_save_file(t->model, SALUN_GRADS, t->options->dump_gradients, err);
+        if (code)
+            trainer_restore_states(t);
+        else
+            code = write_step(s, err);
+        if (!code)
+            code = salun_update(t->model, s->lr, err);
+    }
     return code;
 }
 
 static int train_batch(Trainer *t, const Batch *batch, SalunError *err) {
+    const void *inputs[] = { batch->input, batch->labels };
+    Step s = { t, batch, (float)(t->options->lr * schedule_factor(t->program->recipe, t->at.step, t->steps_per_epoch, t->epochs)) };
+    bool last = t->at.step + 1 == t->total_steps;
     copy_states(t);
-    int code = trainer_step(t, batch, err);
-    if (code)
-        return code;
+    t->loss = 0;
+    int code = last && t->options->dump_gradients
+                   ? step_with_gradients(&s, err)
+                   : salun_train_gated(t->model, batch->n, inputs, t->outputs, s.lr, write_step, &s, err);
     if (!isfinite(t->loss))
         return trainer_diagnose(t, batch, err);
-    float lr = (float)(t->options->lr * schedule_factor(t->program->recipe, t->at.step, t->steps_per_epoch, t->epochs));
-    code = write_step(t, batch, lr, err);
-    if (!code)
-        code = salun_update(t->model, lr, err);
     if (code)
         return code;
     count_metrics(t, batch);

@@ -11,9 +11,32 @@ STEPS = 20
 NETS = {
     "smallnet": ({}, 32, 1),
     "resnet18": ({"width": 4}, 16, 3),
+    "plain": ({"width": 4}, 16, 3),
     "vit": ({"dim": 36, "depth": 2, "heads": 3}, 16, 3),
     "rescalenet": ({"width": 2, "size": 64, "classes": 7, "groups": 2, "base_width": 32}, 8, 3),
 }
+
+
+# ResNet18 without clipping: its weights are updated where their gradients are made.
+PLAIN = f"""use "{os.path.join(MODELS, "resnet18.snet")}"
+
+variant Plain of ResNet18 {{ }}
+
+train Plain {{
+  loss      cross_entropy
+  optimizer sgd(lr = 0.05, momentum = 0.9, nesterov = true, weight_decay = 5e-4)
+  epochs    1
+}}
+"""
+
+
+def source_of(name):
+    if name != "plain":
+        return os.path.join(MODELS, f"{name}.snet"), ()
+    path = os.path.join(FOLDER, "plain.snet")
+    with open(path, "w") as file:
+        file.write(PLAIN)
+    return path, ("--network", "Plain")
 
 
 def read(path):
@@ -54,8 +77,9 @@ def check_training(name, math, compilers):
     results = {}
     for compiler in compilers:
         with test(f"{name} {math} {compiler} trains"):
-            program = compile_net(os.path.join(MODELS, f"{name}.snet"), os.path.join(FOLDER, f"{name}-{math}-{compiler}"), "--train",
-                                  "--batch", batch, f"--math={math}", *defines(options), env={"CC": compiler})
+            source, network = source_of(name)
+            program = compile_net(source, os.path.join(FOLDER, f"{name}-{math}-{compiler}"), "--train", *network, "--batch", batch,
+                                  f"--math={math}", *defines(options), env={"CC": compiler})
             for threads in (1, 2, 8):
                 results[compiler, threads] = train(name, program, f"{math}-{compiler}", threads)
             results[compiler, "again"] = train(name, program, f"{math}-{compiler}-again", 2)
@@ -80,8 +104,9 @@ def check_logits(name, trained, target):
         tag = f"{name}-infer-{math}-{compiler}-{capacity}-{target}"
         program = os.path.join(FOLDER, tag)
         if not os.path.exists(program):
-            compile_net(os.path.join(MODELS, f"{name}.snet"), program, "--batch", capacity, f"--math={math}", f"--target={target}",
-                        *defines(options), env={"CC": compiler})
+            source, network = source_of(name)
+            compile_net(source, program, *network, "--batch", capacity, f"--math={math}", f"--target={target}", *defines(options),
+                        env={"CC": compiler})
         return infer(program, weights, images, FOLDER, "--threads", threads)
 
     with test(f"{name} logits {target} strict: threads, compilers, batch"):

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include <math.h>
@@ -10,6 +11,7 @@
 
 #include "interp/interp.h"
 #include "module_eval.h"
+#include "kernel/group.h"
 #include "passes/passes.h"
 
 typedef struct { uint64_t s; } Rng;
@@ -400,7 +402,108 @@ static void test_recompute(void **state) {
     assert_true(inside > 100 && late > 100 && smaller > 50);
 }
 
+/* ---- step and update in one ---- */
+
+/* Optimizers, groups and constraints by seed; a weight that two layers share, one that is frozen. */
+static void vary_recipe(Program *p, uint64_t seed) {
+    p->recipe = (Recipe){.lr = 0.1, .momentum = seed % 3 ? 0.9 : 0, .nesterov = seed % 3 == 2, .weight_decay = seed % 2 * 1e-3, .epochs = 1};
+    for (int i = 0; i < p->tensor_count; i++) {
+        TensorDecl *t = p->tensors[i];
+        t->group = (ParamGroup){.lr_scale = i % 5 ? 1 : 0.5, .weight_decay = p->recipe.weight_decay, .frozen = seed % 4 == 3 && i == 2};
+        if (!t->is_state && i % 3 == 0 && seed % 2)
+            t->constraint = (Constraint){.kind = CONSTRAINT_BETWEEN, .lo = -6, .hi = 6};
+    }
+}
+
+static bool writes_parameters(const Call *c) {
+    for (int i = 0; i < c->arg_count; i++)
+        if (c->kernel->buffers[i].written && (c->args[i].space == SPACE_PARAMS || c->args[i].space == SPACE_RAW || c->args[i].space == SPACE_SLOTS))
+            return true;
+    return false;
+}
+
+static bool names_loss(const Call *c) {
+    for (int i = 0; i < c->arg_count; i++)
+        if (c->args[i].space == SPACE_OUTPUT)
+            return true;
+    return false;
+}
+
+/* Nothing changes before the loss is there; convolutions update their weights themselves. */
+static int check_order(const Module *m) {
+    const Entry *e = &m->entry[ENTRY_TRAIN];
+    bool known = false;
+    int fused = 0;
+    for (int i = 0; i < e->count; i++) {
+        assert_true(known || !writes_parameters(&e->calls[i]));
+        known = known || names_loss(&e->calls[i]);
+        const Node *anchor = e->calls[i].group->anchor;
+        fused += writes_parameters(&e->calls[i]) && anchor && anchor->op == OP_CONV_WEIGHT;
+    }
+    return fused;
+}
+
+static ModuleEval *trained(Arena *a, const Module *m, uint64_t seed, int64_t n, bool together) {
+    Rng rng = {seed * 77 + (uint64_t)n};
+    ModuleEval *e = module_eval_new(a, m);
+    Interp *it = interp_new(m->program, true, 0);
+    fill_values(a, m->program, it, e, &rng);
+    interp_destroy(it);
+    for (int t = 0; t < m->program->tensor_count; t++) {           /* padding is zero and stays so */
+        const TensorDecl *d = m->program->tensors[t];
+        for (int64_t i = 0; d->raw_offset >= 0 && i < shape_count(&d->shape); i++)
+            e->space[SPACE_RAW][d->raw_offset + i] = (float)rng_real(&rng);
+    }
+    for (int64_t i = 0; i < n * 3 * 9 * 8; i++)
+        e->space[SPACE_INPUT][i] = (float)rng_real(&rng);
+    for (int64_t i = 0; i < n; i++)
+        ((int32_t *)e->space[SPACE_INPUT + 1])[i] = rng_below(&rng, 10);
+    e->run.lr = 0.1f;
+    for (int step = 0; step < 2; step++) {
+        module_eval_run(e, together ? ENTRY_TRAIN : ENTRY_STEP, n);
+        module_eval_run(e, together ? ENTRY_FINISH : ENTRY_UPDATE, n);
+    }
+    return e;
+}
+
+/* The same bits as a step and then an update, strict and fast, for every optimizer. */
+static void test_train(void **state) {
+    (void)state;
+    static const char *const targets[] = {"portable", "fma128", "avx2", "avx512"};
+    static const int kept[] = {SPACE_PARAMS, SPACE_STATES, SPACE_RAW, SPACE_SLOTS};
+    int fused = 0;
+    for (uint64_t seed = 1; seed <= 16; seed++) {
+        Arena *a = arena_new(0);
+        Program *p = make_program(a, seed, 3);
+        vary_recipe(p, seed);
+        passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+        assert_non_null(p->train);
+        LowerOptions o = {.target = target_find(targets[seed % 4]), .math = seed % 2 ? MATH_STRICT : MATH_FAST, .blas = seed % 5 == 0};
+        Module *m = module_lower(a, p, &o);
+        fused += check_order(m);
+        ModuleEval *apart = trained(a, m, seed, seed % 3 + 1, false), *together = trained(a, m, seed, seed % 3 + 1, true);
+        for (int k = 0; k < COUNT(kept); k++)
+            if (memcmp(apart->space[kept[k]], together->space[kept[k]], (size_t)apart->bytes[kept[k]]))
+                fail_msg("seed %llu: table %d has other bits", (unsigned long long)seed, kept[k]);
+        assert_memory_equal(apart->space[SPACE_OUTPUT], together->space[SPACE_OUTPUT], sizeof(float));
+        arena_destroy(a);
+    }
+    assert_true(fused > 50);
+}
+
+/* A norm of all gradients needs them all. */
+static void test_train_clipped(void **state) {
+    (void)state;
+    Arena *a = arena_new(0);
+    Program *p = make_program(a, 1, 1);
+    passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+    assert_null(p->train);
+    assert_null(p->finish);
+    arena_destroy(a);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places), cmocka_unit_test(test_recompute)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places), cmocka_unit_test(test_recompute),
+                                       cmocka_unit_test(test_train), cmocka_unit_test(test_train_clipped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -198,9 +198,9 @@ static void limits_bisect(void **state) {
     int before = graph_count(f->g);
     run_passes(f, (PassOptions){ .level = 0, .limit = -1, .verify = true });
     assert_int_equal(graph_count(f->g), before);
-    run_passes(f, (PassOptions){ .level = 1, .limit = 4, .verify = true });
-    assert_int_equal(graph_count(f->g), before);
     run_passes(f, (PassOptions){ .level = 1, .limit = 5, .verify = true });
+    assert_int_equal(graph_count(f->g), before);
+    run_passes(f, (PassOptions){ .level = 1, .limit = 6, .verify = true });
     assert_int_equal(graph_count(f->g), 2);
 }
 
