@@ -225,6 +225,50 @@ static void test_prepare_follows_changes(void **state) {
     salun_destroy(m);
 }
 
+static int refuse(void *arg, SalunError *err) {
+    ++*(int *)arg;
+    err->text[0] = 0;
+    return SALUN_INTERRUPTED;
+}
+
+/* A step and its update in one, by an entry of its own or by the two: the same, or nothing where the loss or the gate says so. */
+static void test_train_step(void **state) {
+    (void)state;
+    static const SalunCall calls[] = { tiny_step_calls[0], tiny_step_calls[1], tiny_update_calls[0] };
+    SalunProgram together = tiny_program;
+    together.train = (SalunEntry){ "train", calls, 3 };
+    const SalunProgram *programs[] = { &tiny_program, &together };
+    for (int k = 0; k < 2; k++) {
+        float x[TINY_BATCH * TINY_IN], target[TINY_BATCH * TINY_OUT], y[TINY_BATCH * TINY_OUT], loss, want_loss, want[TINY_FLOATS];
+        SalunModel *m = model_new(programs[k], 2), *two = model_new(&tiny_program, 1);
+        SalunError err;
+        int asked = 0;
+        tiny_fill(x, TINY_BATCH * TINY_IN, 1);
+        tiny_fill(target, TINY_BATCH * TINY_OUT, 2);
+        const void *inputs[] = { x, target };
+        void *outputs[] = { &loss, y }, *want_outputs[] = { &want_loss, y };
+        assert_int_equal(salun_step(two, TINY_BATCH, inputs, want_outputs, &err), 0);
+        assert_int_equal(salun_update(two, 0.1f, &err), 0);
+        memcpy(want, salun_table(m, SALUN_PARAMS, NULL), sizeof want);
+        assert_int_equal(salun_train_gated(m, TINY_BATCH, inputs, outputs, 0.1f, refuse, &asked, &err), SALUN_INTERRUPTED);
+        assert_int_equal(asked, 1);
+        assert_memory_equal(want, salun_table(m, SALUN_PARAMS, NULL), sizeof want);
+        assert_int_equal(salun_train_step(m, TINY_BATCH, inputs, outputs, 0.1f, &err), 0);
+        assert_memory_equal(&loss, &want_loss, sizeof loss);
+        assert_memory_equal(salun_table(m, SALUN_PARAMS, NULL), salun_table(two, SALUN_PARAMS, NULL), sizeof want);
+        assert_int_equal(m->runs->step_count, 1);
+        memcpy(want, salun_table(m, SALUN_PARAMS, NULL), sizeof want);
+        x[3] = INFINITY;
+        assert_int_equal(salun_train_step(m, TINY_BATCH, inputs, outputs, 0.1f, &err), SALUN_FAIL);
+        assert_non_null(strstr(err.text, "Tiny: the loss is "));
+        assert_memory_equal(want, salun_table(m, SALUN_PARAMS, NULL), sizeof want);
+        assert_int_equal(m->runs->step_count, 1);
+        assert_int_equal(salun_train_step(m, TINY_BATCH + 1, inputs, outputs, 0.1f, &err), SALUN_BAD_INPUT);
+        salun_destroy(m);
+        salun_destroy(two);
+    }
+}
+
 typedef struct { int calls; char text[256]; } Probed;
 
 static void probe(void *arg, const char *tap, const char *kernel, const float *value, int64_t count) {
@@ -369,7 +413,7 @@ int main(void) {
         cmocka_unit_test(test_every_task_once), cmocka_unit_test(test_sleepers_wake), cmocka_unit_test(test_fork),
         cmocka_unit_test(test_many_pools),
         cmocka_unit_test(test_pool_errors), cmocka_unit_test(test_infer), cmocka_unit_test(test_same_bits_for_any_threads),
-        cmocka_unit_test(test_several_models_at_once), cmocka_unit_test(test_prepare_follows_changes), cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_several_models_at_once), cmocka_unit_test(test_prepare_follows_changes), cmocka_unit_test(test_probe), cmocka_unit_test(test_train_step),
         cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_damaged_programs), cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_no_memory), cmocka_unit_test(test_denormals),
     };
