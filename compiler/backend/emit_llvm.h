@@ -13,6 +13,8 @@
 
 /* ---- structs of salun.h ---- */
 
+enum { ABI_VERSION = 3 };                  /* SALUN_ABI of salun.h, by the same test as the structs */
+
 typedef enum {
 #define FIELD(struct, name, type, count)
 #define STRUCT(struct, name) ABI_##struct,

@@ -286,7 +286,6 @@ static void set_numbers(Row *r, const Module *m) {
     LLVMValueRef floats[TABLE_COUNT];
     for (int i = 0; i < TABLE_COUNT; i++)
         floats[i] = emit_llvm_i64(r->l, p->table_size[i]);
-    enum { ABI_VERSION = 2 };
     set_int(r, ABI_PROGRAM_abi, ABI_VERSION);
     set_int(r, ABI_PROGRAM_cpu, r->l->processor == PROCESSOR_X86 || (r->l->processor == PROCESSOR_AARCH64 && m->target->half) ? m->target->cpu : 0);
     set_text(r, ABI_PROGRAM_name, emit_prefix(m));

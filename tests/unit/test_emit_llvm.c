@@ -43,6 +43,7 @@ static void check_layout(const char *triple) {
 #define STRUCT(struct, name) sizeof(name),
 #include "backend/abi.def"
     };
+    assert_int_equal(ABI_VERSION, SALUN_ABI);
     const char *error = NULL;
     EmitOptions o = { 0 };
     Llvm *l = emit_llvm_new(target_find("portable"), &o, triple, "test");
