@@ -67,6 +67,7 @@ typedef struct {
     const char *why;           /* of the form, for readers */
     Node *x, *w, *y;
     const Window *window;
+    const Target *target;
     int64_t images;            /* capacity */
     int64_t in_channels, out_channels;
     int64_t group_in, group_out;             /* channels of one group */
@@ -178,7 +179,7 @@ bool conv_packs_each_time(const Lower *l, const Node *w);      /* not by prepare
 
 /* Cycles of one input channel and tap for `count` results in tiles of V blocks by `pixels`: products, loads, a bound by
  * the products' latency. The pixels of a tile that the registers hold; 0: too many blocks. */
-double conv_tile_cost(int slots, int64_t pixels, int64_t count);
+double conv_tile_cost(const Target *t, int slots, int64_t pixels, int64_t count);
 int conv_tile_pixels(const Target *t, int slots);
 /* How much longer so many equal tasks take than if all processors had the same share: the mean over 1, 2, 4 and 8
  * of them; few tasks are worth less also because processors are disturbed. */

@@ -133,12 +133,13 @@ int conv_tile_pixels(const Target *t, int slots) {
     return (int)min64(MAX_TILE_PIXELS, spare / slots);
 }
 
-double conv_tile_cost(int slots, int64_t max_pixels, int64_t count) {
+/* Without fused products each takes a copy too, for which a weight's load stands once, and a splat is a load and a shuffle. */
+double conv_tile_cost(const Target *t, int slots, int64_t max_pixels, int64_t count) {
     int64_t tiles = ceil_div(count, max_pixels), size = ceil_div(count, tiles);
-    double cost = 0;
+    double cost = 0, splat = t->fma ? 0.35 : 0.6, weight = t->fma ? 1 : 0;
     for (int64_t first = 0; first < count; first += size) {
         int64_t pixels = min64(size, count - first);
-        cost += (double)max64(slots * pixels, LATENCY) + 0.35 * (double)pixels + slots;
+        cost += (double)max64(slots * pixels, LATENCY) + splat * (double)pixels + weight * slots;
     }
     return cost;
 }
@@ -153,7 +154,7 @@ double conv_balance(double tasks) {
 /* Time of one tap over a row, per channel block. */
 static double row_cost(const ConvPlan *p, int slots, int max_pixels, int64_t count) {
     double blocks = p->blocks > 1 ? p->inputs.mean : 1;
-    return conv_tile_cost(slots, max_pixels, count) * blocks * (double)p->lanes / slots;
+    return conv_tile_cost(p->target, slots, max_pixels, count) * blocks * (double)p->lanes / slots;
 }
 
 /* V divides the number of channel blocks; in binary16 a vector is two of them. */
@@ -446,7 +447,7 @@ static bool is_long_body(const Group *g) {
 ConvPlan conv_plan(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
     ConvPlan p = { .backward = a->op == OP_CONV_INPUT, .int8 = a->op == OP_CONV_INT8, .half = a->op == OP_CONV_HALF, .x = a->in[0], .w = a->in[1], .y = g->anchor,
-                   .window = &a->attr.window, .width = l->target->width, .merged = 0 };
+                   .window = &a->attr.window, .target = l->target, .width = l->target->width, .merged = 0 };
     int channel = window_channel(p.window);
     p.storage = p.int8 ? STORE_WHOLE : p.half ? STORE_F16 : lower_storage(l, pack_is_constant(p.w));
     assert(!is_blocked(p.x) || p.x->channel == channel);

@@ -54,7 +54,7 @@ static double overlapped(const Target *t, double products, double bytes, double 
  * other groups find them in the cache of level 2, or of level 1 where they are few. */
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
     double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->points);
-    double group = conv_tile_cost(p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->lanes) * p->inputs.mean;
+    double group = conv_tile_cost(t, p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->lanes) * p->inputs.mean;
     if (p->packs)                              /* one range, and weights that are in the cache */
         return (double)p->groups * group;
     double first = overlapped(t, group, weights, 1e9);

@@ -17,11 +17,11 @@ static int64_t scratch_bytes(const WeightPlan *p) {
     return 4 * p->width * (tiles + p->points * p->in_group * p->lanes * p->out_group);
 }
 
-static double task_cost(const WeightPlan *p) {
+static double task_cost(const WeightPlan *p, const Target *t) {
     int64_t tiles = p->unit * p->image_tiles, chunks = ceil_div(tiles, p->chunk), channels = p->in_group * p->lanes;
     double vectors = (double)(channels * p->out_group);
     double transforms = (double)p->in_group * tile_cost(&p->f.data) + (double)p->out_group * tile_cost(&p->f.gradient);
-    double product = conv_tile_cost(p->slots, p->together, p->together) * vectors / (p->slots * p->together) * p->points;
+    double product = conv_tile_cost(t, p->slots, p->together, p->together) * vectors / (p->slots * p->together) * p->points;
     double sums = 3.0 * vectors * p->points * (double)(chunks + 1);
     double back = vectors * (WINOGRAD_TAPS * WINOGRAD_TAPS * p->width + p->points + 2 * tile_cost(&p->f.back));
     return (double)tiles * (transforms + product) + sums + back;
@@ -33,7 +33,7 @@ static void price(WeightPlan *best, WeightPlan p, const Target *t) {
     double groups = (double)(p.in_blocks / p.in_group * (p.out_blocks / p.out_group)), tasks = groups * (double)p.units;
     double read = (double)(value_floats(p.x, p.width) * (p.out_blocks / p.out_group) + value_floats(p.dy, p.width) * (p.in_blocks / p.in_group));
     double parts = p.units > 1 ? (double)(p.units * p.in_channels * p.out_blocks * p.width * WINOGRAD_TAPS * WINOGRAD_TAPS) : 0;
-    p.cost = (tasks * task_cost(&p) + (read + 2 * parts) * 4 / 20) * (1 + 1 / tasks);
+    p.cost = (tasks * task_cost(&p, t) + (read + 2 * parts) * 4 / 20) * (1 + 1 / tasks);
     if (best->cost == 0 || p.cost < best->cost)
         *best = p;
 }
