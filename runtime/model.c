@@ -95,7 +95,7 @@ static bool sizes_fit(const SalunProgram *p) {
 static int check(const SalunProgram *p, SalunError *err) {
     if (p->abi != SALUN_ABI)
         return salun_error(err, SALUN_FAIL, "the program was compiled for version %u of the runtime, this is version %d", p->abi, SALUN_ABI);
-    if (p->batch < 1 || p->input_count + p->target_count > 8 || p->output_count + 1 > 8 || !sizes_fit(p) || !tensors_fit(p))
+    if (p->batch < 1 || p->piece < 0 || p->piece > p->batch || p->input_count + p->target_count > 8 || p->output_count + 1 > 8 || !sizes_fit(p) || !tensors_fit(p))
         return salun_error(err, SALUN_FAIL, "%s: the compiled program's tables do not fit each other", p->name);
     return 0;
 }

@@ -35,7 +35,7 @@ static void tell_probe(const SalunModel *m, const SalunCall *c, void *const *arg
     m->probe(m->probe_arg, m->program->taps[c->tap], c->name, args[c->out], count);
 }
 
-/* Calls [begin, end) of an entry. */
+/* Calls [begin, end) of an entry; what they take is added to the times that are asked for. */
 static void run_calls(SalunModel *m, int bound, int32_t begin_call, int32_t end_call) {
     const SalunBound *b = &m->bound[bound];
     double *seconds = m->call_seconds[bound];
@@ -46,14 +46,22 @@ static void run_calls(SalunModel *m, int bound, int32_t begin_call, int32_t end_
         double begin = seconds ? salun_seconds() : 0;
         run_call(m, c, args);
         if (seconds)
-            seconds[i] = salun_seconds() - begin;
+            seconds[i] += salun_seconds() - begin;
         if (m->probe)
             tell_probe(m, c, args);
     }
     salun_float_restore(mode);
 }
 
-static void run_entry(SalunModel *m, int bound) { run_calls(m, bound, 0, m->bound[bound].entry->count); }
+static void begin_times(SalunModel *m, int bound) {
+    for (int32_t i = 0; m->call_seconds[bound] && i < m->bound[bound].entry->count; i++)
+        m->call_seconds[bound][i] = 0;
+}
+
+static void run_entry(SalunModel *m, int bound) {
+    begin_times(m, bound);
+    run_calls(m, bound, 0, m->bound[bound].entry->count);
+}
 
 static void set_n(SalunModel *m, int64_t n) {
     for (int i = 0; i < salun_pool_threads(m->pool); i++) {
@@ -83,6 +91,18 @@ static int attach(SalunModel *m, const SalunBound *b, int64_t n, const void *con
     return 0;
 }
 
+static int64_t image_bytes(const SalunPort *port) {
+    return port->count * (int64_t)(port->type == SALUN_U8 ? 1 : sizeof(float));
+}
+
+/* The caller's arguments of infer, `images` further. */
+static void advance(SalunModel *m, const SalunBound *b, int64_t images) {
+    for (int64_t i = 0; i < b->input_count; i++)
+        b->args[b->inputs[i].slot] = (char *)b->args[b->inputs[i].slot] + images * image_bytes(&m->program->inputs[b->inputs[i].port]);
+    for (int64_t i = 0; i < b->output_count; i++)
+        b->args[b->outputs[i].slot] = (char *)b->args[b->outputs[i].slot] + images * image_bytes(&m->program->outputs[b->outputs[i].port]);
+}
+
 int salun_prepare(SalunModel *m, SalunError *err) {
     (void)err;
     if (!m->prepared_file)
@@ -97,7 +117,14 @@ int salun_infer(SalunModel *m, int64_t n, const void *const *inputs, void *const
         return code;
     if (!m->prepared)
         salun_prepare(m, err);
-    run_entry(m, SALUN_BOUND_INFER);
+    int64_t piece = m->program->piece ? m->program->piece : n;
+    begin_times(m, SALUN_BOUND_INFER);
+    for (int64_t at = 0; at < n; at += piece) {
+        if (at)
+            advance(m, &m->bound[SALUN_BOUND_INFER], piece);
+        set_n(m, n - at < piece ? n - at : piece);
+        run_calls(m, SALUN_BOUND_INFER, 0, m->program->infer.count);
+    }
     return 0;
 }
 
@@ -158,6 +185,7 @@ int salun_train_gated(SalunModel *m, int64_t n, const void *const *inputs, void 
         return code;
     set_rate(m, lr);
     salun_touch(m);
+    begin_times(m, SALUN_BOUND_TRAIN);
     run_calls(m, SALUN_BOUND_TRAIN, 0, known);
     if ((code = ask(m, outputs, gate, arg, err)))
         return code;

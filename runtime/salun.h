@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SALUN_ABI 3
+#define SALUN_ABI 4
 #define SALUN_ALIGN 64                 /* every table, tensor and buffer */
 
 /* Exit codes of every program, compiled networks and salunc alike (docs/language.md). */
@@ -139,6 +139,7 @@ typedef struct {
     uint64_t hash;                     /* of the network, its options and the target: a checkpoint's key */
     uint64_t prepared_hash;            /* of entry prepare and the tables: programs with equal ones share prepared weights */
     int64_t batch;                     /* capacity N */
+    int64_t piece;                     /* images that the calls of infer take at most: more go through all of them in turns; 0: N */
     const SalunTensor *tensors; int32_t tensor_count; int32_t slot_count;
     int64_t table_floats[5];           /* PARAMS STATES RAW GRADS SLOTS (SLOTS: all its blocks) */
     int64_t prepared_bytes, block_bytes, scratch_bytes;
@@ -212,7 +213,7 @@ int salun_train_step(SalunModel *m, int64_t n, const void *const *inputs, void *
 void salun_set_step(SalunModel *m, uint32_t step);
 void salun_set_seed(SalunModel *m, uint64_t seed);
 void salun_set_smoothing(SalunModel *m, float smoothing);
-/* Called after every kernel that completes a tap while set: name, first value, count. NULL: none. */
+/* Called after every kernel that completes a tap while set: name, first value, count (of infer: for every piece). NULL: none. */
 typedef void SalunProbe(void *arg, const char *tap, const char *kernel, const float *value, int64_t count);
 void salun_set_probe(SalunModel *m, SalunProbe *probe, void *arg);
 float *salun_table(SalunModel *m, int space, int64_t *floats);    /* NULL, 0 when the program has none, or its weights are prepared ones */

@@ -280,8 +280,8 @@ static void print_program(Writer *out, const Module *m, const EmitOptions *o, in
     print_cpu(out, m);
     writer_printf(out, "    .name = \"%s\", .numeric = \"%s\", .source = ", prefix, emit_numeric(m));
     emit_c_string(out, p->file ? p->file : "");
-    writer_printf(out, ",\n    .hash = 0x%016llxu, .prepared_hash = 0x%016llxu, .batch = %lld,\n", (unsigned long long)m->hash,
-                  (unsigned long long)m->prepared_hash, (long long)p->batch);
+    writer_printf(out, ",\n    .hash = 0x%016llxu, .prepared_hash = 0x%016llxu, .batch = %lld, .piece = %lld,\n", (unsigned long long)m->hash,
+                  (unsigned long long)m->prepared_hash, (long long)p->batch, (long long)m->piece);
     print_array(out, "tensors", "tensor_count", "tensors", p->tensor_count);
     print_sizes(out, m);
     print_array(out, "inputs", "input_count", "inputs", ports.input_count);

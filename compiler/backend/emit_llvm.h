@@ -13,7 +13,7 @@
 
 /* ---- structs of salun.h ---- */
 
-enum { ABI_VERSION = 3 };                  /* SALUN_ABI of salun.h, by the same test as the structs */
+enum { ABI_VERSION = 4 };                  /* SALUN_ABI of salun.h, by the same test as the structs */
 
 typedef enum {
 #define FIELD(struct, name, type, count)

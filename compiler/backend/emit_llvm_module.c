@@ -294,6 +294,7 @@ static void set_numbers(Row *r, const Module *m) {
     set_int(r, ABI_PROGRAM_hash, (int64_t)m->hash);
     set_int(r, ABI_PROGRAM_prepared_hash, (int64_t)m->prepared_hash);
     set_int(r, ABI_PROGRAM_batch, p->batch);
+    set_int(r, ABI_PROGRAM_piece, m->piece);
     set_int(r, ABI_PROGRAM_tensor_count, p->tensor_count);
     set_int(r, ABI_PROGRAM_slot_count, m->slot_count);
     set_array(r, ABI_PROGRAM_table_floats, floats, TABLE_COUNT);

@@ -23,8 +23,9 @@ static const char *amount(Arena *a, double x, double unit, const char *suffix) {
 
 static const char *bytes(const Explain *e, double x) { return amount(e->w->arena, x, 1000, "B"); }
 
-static double call_tasks(const Module *m, const Call *c) {
-    return (double)c->tasks * (double)(c->unit ? (m->program->batch + c->unit - 1) / c->unit : 1);
+/* Of one run of the entry's calls. */
+static double call_tasks(const Explain *e, const Call *c) {
+    return (double)c->tasks * (double)(c->unit ? (module_images(e->m, e->entry) + c->unit - 1) / c->unit : 1);
 }
 
 static double value_bytes(const Node *n) { return (n->type == TYPE_U8 ? 1.0 : n->type == TYPE_F16 ? 2.0 : 4.0) * (double)shape_count(&n->shape); }
@@ -173,9 +174,9 @@ static double explain_calls(const Explain *e, const Group *g) {
                 continue;
             const char *plan = strchr(c->kernel->title, ';');
             any = true;
-            flops += k || g->prepare ? c->flops * call_tasks(e->m, c) : 0;
-            writer_printf(e->w, "  kernel    %s%s: %.0f task%s%s%s\n", c->kernel->name, k ? "" : " (prepare)", call_tasks(e->m, c),
-                          call_tasks(e->m, c) == 1 ? "" : "s", plan ? "," : "", plan ? plan + 1 : "");
+            flops += k || g->prepare ? c->flops * call_tasks(e, c) : 0;
+            writer_printf(e->w, "  kernel    %s%s: %.0f task%s%s%s\n", c->kernel->name, k ? "" : " (prepare)", call_tasks(e, c),
+                          call_tasks(e, c) == 1 ? "" : "s", plan ? "," : "", plan ? plan + 1 : "");
         }
     if (!any)
         writer_text(e->w, "  kernel    another group's, which computes it on the way\n");
@@ -217,7 +218,7 @@ static void explain_again(const Explain *e) {
     }
     for (int i = 0; i < e->m->entry[e->entry].count; i++) {
         const Call *c = &e->m->entry[e->entry].calls[i];
-        flops += c->group && is_late(c->group) ? c->flops * call_tasks(e->m, c) : 0;
+        flops += c->group && is_late(c->group) ? c->flops * call_tasks(e, c) : 0;
     }
     if (inside + late)
         writer_printf(e->w, "again       %d values inside of loop nests that read them, %d groups a second time: %s FLOPs\n", inside, late,
@@ -226,6 +227,7 @@ static void explain_again(const Explain *e) {
 
 static void explain_entry(Explain *e, EntryId entry) {
     double flops = 0;
+    int64_t images = module_images(e->m, entry);
     e->entry = entry;
     e->all = e->m->grouping[entry];
     e->saved = 0;
@@ -235,8 +237,10 @@ static void explain_entry(Explain *e, EntryId entry) {
         explain_group(e, e->all->groups[i], &flops);
     e->w = whole;
     writer_printf(whole, "\n%s: %d groups, %d calls, %s FLOPs for %lld image%s, fusion saves %s of memory traffic\n", e->all->graph->name,
-                  e->all->count, e->m->entry[entry].count, amount(whole->arena, flops, 1000, ""), (long long)e->m->program->batch,
-                  e->m->program->batch == 1 ? "" : "s", bytes(e, e->saved));
+                  e->all->count, e->m->entry[entry].count, amount(whole->arena, flops, 1000, ""), (long long)images,
+                  images == 1 ? "" : "s", bytes(e, e->saved));
+    if (images < e->m->program->batch)
+        writer_printf(whole, "pieces      %lld of the %lld images at a time through all calls\n", (long long)images, (long long)e->m->program->batch);
     explain_again(e);
     writer_bytes(whole, groups->data, groups->length);
 }

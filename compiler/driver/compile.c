@@ -101,7 +101,7 @@ static bool lower(Compilation *c, bool training) {
     if (!run_passes(c, training))
         return false;
     double start = compile_clock();
-    LowerOptions options = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv, .storage = c->o->storage };
+    LowerOptions options = { .target = c->o->target, .math = c->o->math, .blas = c->o->blas, .conv = c->o->conv, .storage = c->o->storage, .piece = c->o->piece };
     options.tuning = c->tuning ? tuning_section(c->tuning, c->o->target->name, c->o->math) : NULL;
     c->module = module_lower(c->arena, c->program, &options);
     compile_report(c, "lower", start);

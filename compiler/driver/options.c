@@ -63,7 +63,7 @@ const int command_count = COUNT(commands);
 
 typedef enum {
     OPT_OUTPUT, OPT_TRAIN, OPT_BATCH, OPT_DEFINE, OPT_PLACE, OPT_NETWORK, OPT_DIM, OPT_TARGET, OPT_CPU, OPT_BACKEND, OPT_MATH, OPT_BLAS,
-    OPT_PRECISION, OPT_STORAGE, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_TUNE, OPT_TUNE_THREADS, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
+    OPT_PRECISION, OPT_STORAGE, OPT_CALIBRATE, OPT_MEMORY, OPT_CONV, OPT_PIECE, OPT_TUNE, OPT_TUNE_THREADS, OPT_EMBED, OPT_EMIT, OPT_LEVEL, OPT_PASS_LIMIT, OPT_DUMP, OPT_LIST_PASSES, OPT_TIME, OPT_PERF, OPT_SEED, OPT_WEIGHTS,
     OPT_INPUT, OPT_RESULT, OPT_DOUBLE,
     OPT_LABELS, OPT_GRADIENTS, OPT_IN_PLACE, OPT_CHECK, OPT_HELP, OPT_VERSION
 } OptionId;
@@ -92,6 +92,8 @@ static const OptionRow rows[] = {
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
     { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
+    { OPT_PIECE,       "--piece",         NULL, "N",            LOWER,           "images that inference takes through the whole network at a time, at most\n"
+      "                             (default: by cost)" },
     { OPT_TUNE,        "--tune",          NULL, "[=FILE]",      LOWER,           "the fastest algorithm of every convolution as timed here; times and answers\n"
       "                             are kept in FILE (default: beside the network, NET.tune) and used again" },
     { OPT_TUNE_THREADS, "--tune-threads", NULL, "N",            LOWER,           "times are taken with so many threads (default: all processors)" },
@@ -229,14 +231,17 @@ static int set_emit(Options *o, const OptionRow *row, const char *value) {
 
 static int set_number(Options *o, const OptionRow *row, const char *value) {
     int64_t number;
-    if (!parse_count(value, row->id == OPT_BATCH, &number) || (row->id != OPT_SEED && number > 1000000))
-        return bad_value(row, value, row->id == OPT_BATCH ? "a number from 1 to 1000000 is needed" : "a whole number is needed");
+    bool images = row->id == OPT_BATCH || row->id == OPT_PIECE;
+    if (!parse_count(value, images, &number) || (row->id != OPT_SEED && number > 1000000))
+        return bad_value(row, value, images ? "a number from 1 to 1000000 is needed" : "a whole number is needed");
     if (row->id == OPT_TUNE_THREADS && (number < 1 || number > 4096))
         return bad_value(row, value, "a number from 1 to 4096 is needed");
     if (row->id == OPT_LEVEL && number > 3)
         return bad_value(row, value, "levels are 0, 1, 2 and 3");
     if (row->id == OPT_BATCH)
         o->build.batch = number;
+    else if (row->id == OPT_PIECE)
+        o->piece = number;
     else if (row->id == OPT_TUNE_THREADS)
         o->tune_threads = (int)number;
     else if (row->id == OPT_SEED)
@@ -339,7 +344,7 @@ static int apply(Options *o, const OptionRow *row, const char *value, bool *done
     switch (row->id) {
     case OPT_OUTPUT: o->output = value; return 0;
     case OPT_TRAIN: o->train = true; return 0;
-    case OPT_BATCH: case OPT_SEED: case OPT_LEVEL: case OPT_PASS_LIMIT: case OPT_TUNE_THREADS:
+    case OPT_BATCH: case OPT_SEED: case OPT_LEVEL: case OPT_PASS_LIMIT: case OPT_TUNE_THREADS: case OPT_PIECE:
         return set_number(o, row, value);
     case OPT_DEFINE: case OPT_DIM: case OPT_PLACE: return set_setting(o, row, value);
     case OPT_NETWORK: o->build.network = value; return 0;
@@ -487,6 +492,7 @@ int options_read(Options *o, int argc, char **argv, bool *done) {
     o->build = BUILD_DEFAULTS;
     o->target = target_find("native");
     o->level = -1;
+    o->piece = PIECE_AUTO;
     o->pass = (PassOptions){ .level = 1, .limit = -1, .verify = true };
     o->seed = 1;
     for (bool words = false; at < argc && !*done; at++) {

@@ -37,6 +37,7 @@ struct Options {
     int level;                         /* -O, -1: not given */
     MathMode math;
     ConvAlgorithm conv;
+    int64_t piece;                     /* --piece, PIECE_AUTO: by price */
     const char *tune;                  /* --tune: a file, "": beside the network; NULL: not asked for */
     int tune_threads;                  /* 0: as many as processors */
     Store storage;                     /* --storage, of packed weights */

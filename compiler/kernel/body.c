@@ -387,7 +387,7 @@ void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, 
     b->panels = panels;
     b->rows = rows;
     b->unit = unit;
-    int64_t units = unit ? (b->l->module->program->batch + unit - 1) / unit : 1;
+    int64_t units = unit ? (module_images(b->l->module, b->l->entry) + unit - 1) / unit : 1;
     int64_t all = rows * units;
     for (int i = 0; i < b->g->sum_count; i++) {
         int parts = body_per_channel(b->g->sums[i]) ? b->slots : 1;

@@ -6,7 +6,7 @@ enum { CHUNK_IMAGES = 8 };
 
 /* total of one part's rows: chunks of 8 images are added up from zero, then to the total, in order. */
 static Reg add_rows(Body *b, Kernel *k, int from, Index part) {
-    int64_t units = b->unit ? (b->l->module->program->batch + b->unit - 1) / b->unit : 1;
+    int64_t units = b->unit ? (module_images(b->l->module, b->l->entry) + b->unit - 1) / b->unit : 1;
     int64_t chunk = b->unit ? b->rows * (CHUNK_IMAGES > b->unit ? CHUNK_IMAGES / b->unit : 1) : b->rows;
     Index end = index_const(b->rows);
     if (b->unit) {
@@ -52,7 +52,7 @@ static void add_up(Body *b, int i) {
     call_arg_value(c, sum);
     c->group = g;
     c->tasks = body_per_channel(sum) ? (b->extent + b->width - 1) / b->width : 1;
-    c->flops = (double)b->rows * b->width * (b->unit ? b->l->module->program->batch : 1);
+    c->flops = (double)b->rows * b->width * (b->unit ? module_images(b->l->module, b->l->entry) : 1);
     c->tap = sum;
     c->out = 1;
 }

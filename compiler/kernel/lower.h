@@ -104,6 +104,11 @@ void lower_move(Lower *l, const Group *g);                   /* RESHAPE and TRAN
 void lower_part(Lower *l, const Group *g);                   /* SLICE, PAD, CONCAT */
 void lower_random(Lower *l, const Group *g);
 
+/* pieces.c: how many of `batch` images entry infer takes at a time, by module->piece; all where they depend on each other.
+ * Reads l->grouping; piece_cut then changes the graph's capacity, which is fused anew. */
+int64_t piece_choose(const Lower *l, const Graph *g, int64_t batch);
+void piece_cut(Graph *g, int64_t piece);
+
 /* plan.c: a place for every value and temporary of the entry being lowered, in one block by the calls that
  * read and write them; those of prepare stay for good. Sets module->block_bytes and prepared_bytes. */
 void lower_plan(Lower *l);

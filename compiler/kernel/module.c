@@ -201,13 +201,25 @@ static void lower_entry(Module *m, EntryId entry, Graph *g) {
     if (!g)
         return;
     Lower l = {.arena = m->arena, .module = m, .target = m->target, .math = m->math, .entry = entry};
-    l.grouping = m->grouping[entry] = pass_fuse(m->arena, g, m->target, m->blas);
+    l.grouping = pass_fuse(m->arena, g, m->target, m->blas);
+    if (entry == ENTRY_INFER) {
+        m->piece = piece_choose(&l, g, m->program->batch);
+        if (m->piece < m->program->batch) {
+            piece_cut(g, m->piece);
+            l.grouping = pass_fuse(m->arena, g, m->target, m->blas);
+        }
+    }
+    m->grouping[entry] = l.grouping;
     grouping_verify(l.grouping);
     for (int i = 0; i < l.grouping->count; i++)
         lower_group(&l, l.grouping->groups[i]);
     lower_plan(&l);
     for (int i = 0; i < l.call_count; i++)
         finish_call(&l, l.calls[i]);
+}
+
+int64_t module_images(const Module *m, EntryId entry) {
+    return entry == ENTRY_INFER ? m->piece : m->program->batch;
 }
 
 /* What the bytes that prepare writes depend on besides the weights' values: the kernels with their places, the constants, where
@@ -234,11 +246,12 @@ static uint64_t hash_prepared(const Module *m) {
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
-                  .storage = o->storage, .apart = o->apart};
+                  .storage = o->storage, .piece = o->piece, .apart = o->apart};
     for (int i = 0; i < ENTRY_COUNT; i++)
         m->entry[i].name = entry_text[i];
     m->slot_count = p->table_size[TABLE_PARAMS] ? (int)(p->table_size[TABLE_SLOTS] / p->table_size[TABLE_PARAMS]) : 0;
     lower_entry(m, ENTRY_INFER, p->infer);
+    m->piece = p->infer ? m->piece : p->batch;
     lower_entry(m, ENTRY_STEP, p->step);
     lower_entry(m, ENTRY_UPDATE, p->update);
     lower_entry(m, ENTRY_TRAIN, p->train);

@@ -57,6 +57,8 @@ typedef struct {
     double price[CONV_ALGORITHMS];   /* cycles of one processor for the whole batch; 0: no candidate */
 } ConvDecision;
 
+enum { PIECE_AUTO = -1 };
+
 typedef struct {
     Arena *arena;
     Program *program;
@@ -76,6 +78,7 @@ typedef struct {
     const TuningSection *tuning;       /* NULL: nothing was timed */
     ConvDecision *decisions; int decision_count, decision_cap;
     Store storage;             /* see LowerOptions */
+    int64_t piece;             /* images that infer takes at a time: as asked for, then as chosen */
     bool apart;                /* see LowerOptions */
 } Module;
 
@@ -87,9 +90,11 @@ typedef struct {
     ConvAlgorithm conv;
     const TuningSection *tuning;
     Store storage;             /* of weights that are packed once for `infer`: STORE_WHOLE, _BF16, _F16 */
+    int64_t piece;             /* images that infer takes at a time at most: 0 all, PIECE_AUTO by price */
     bool apart;                /* every value and temporary in a place that nothing else ever has: what tests compare with */
 } LowerOptions;
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o);
+int64_t module_images(const Module *m, EntryId entry);       /* at most, in one run of an entry's calls */
 void module_print(Writer *out, const Module *m);             /* --emit=kernels: entries, then kernels */
 void module_print_plan(Writer *out, const Module *m);        /* --emit=plan: every value's place, size, life */
 #endif

@@ -86,7 +86,7 @@ const char *tuning_key(const Lower *l, const Group *g) {
     Writer *w = writer_new(l->arena);
     bool weight = a->op == OP_CONV_WEIGHT;
     EntryId entry = l->entry == ENTRY_TRAIN ? ENTRY_STEP : l->entry;       /* the same bits in both */
-    writer_printf(w, "%s n%lld %s", entry_text[entry], (long long)l->module->program->batch, op_info[a->op].text);
+    writer_printf(w, "%s n%lld %s", entry_text[entry], (long long)module_images(l->module, l->entry), op_info[a->op].text);
     shape_words(w, a->in[0], " ");
     shape_words(w, weight ? a->in[1] : a, weight ? " with " : " to ");
     window_words(w, &a->attr.window);

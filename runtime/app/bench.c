@@ -70,7 +70,17 @@ int app_bench(SalunModel *m, int64_t n, const void *const *inputs, void *const *
 
 /* ---- profile ---- */
 
-static void print_profile(const SalunModel *m, double *calls, int64_t runs, double *column) {
+/* Of a call of infer over n images, in all their pieces. */
+static double call_tasks(const SalunProgram *p, const SalunCall *c, int64_t n) {
+    int64_t piece = p->piece ? p->piece : n, tasks = 0;
+    for (int64_t at = 0; at < n; at += piece) {
+        int64_t images = n - at < piece ? n - at : piece;
+        tasks += c->unit ? c->tasks * ((images + c->unit - 1) / c->unit) : c->tasks;
+    }
+    return (double)tasks;
+}
+
+static void print_profile(const SalunModel *m, int64_t n, double *calls, int64_t runs, double *column) {
     const SalunProgram *p = m->program;
     int64_t count = p->infer.count;
     double *middle = column + runs, sum = 0, flops = 0;
@@ -83,7 +93,7 @@ static void print_profile(const SalunModel *m, double *calls, int64_t runs, doub
     printf("%10s %6s %8s  %-32s %s\n", "ms", "%", "GFLOP/s", "kernel", "tap");
     for (int64_t i = 0; i < count; i++) {
         const SalunCall *c = &p->infer.calls[i];
-        double work = c->flops * (double)(c->unit ? c->tasks * ((m->runs->n + c->unit - 1) / c->unit) : c->tasks);
+        double work = c->flops * call_tasks(p, c, n);
         flops += work;
         printf("%10.4f %6.2f %8.1f  %-32s %s\n", 1e3 * middle[i], 100 * middle[i] / sum, 1e-9 * work / middle[i], c->name,
                c->tap >= 0 ? p->taps[c->tap] : "");
@@ -100,7 +110,7 @@ int app_profile(SalunModel *m, int64_t n, const void *const *inputs, void *const
     int code = times && calls && column ? warm_up(&b, seconds) : salun_error(err, SALUN_NO_SPACE, "out of memory");
     if (!code) {
         int64_t runs = measure(&b, seconds, times, most, calls, count);
-        print_profile(m, calls, runs, column);
+        print_profile(m, n, calls, runs, column);
         print_line(times, runs, n);
     }
     free(times);

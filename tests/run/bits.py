@@ -100,13 +100,13 @@ def check_logits(name, trained, target):
     size = {"smallnet": 28, "rescalenet": 64}.get(name, 32)
     x = np.random.default_rng(6).normal(size=(7, channels, size, size)).astype(np.float32)
 
-    def logits(compiler, capacity, threads, images, math="strict"):
-        tag = f"{name}-infer-{math}-{compiler}-{capacity}-{target}"
+    def logits(compiler, capacity, threads, images, math="strict", piece=0):
+        tag = f"{name}-infer-{math}-{compiler}-{capacity}-{piece}-{target}"
         program = os.path.join(FOLDER, tag)
         if not os.path.exists(program):
             source, network = source_of(name)
             compile_net(source, program, *network, "--batch", capacity, f"--math={math}", f"--target={target}", *defines(options),
-                        env={"CC": compiler})
+                        *(["--piece", piece] if piece else []), env={"CC": compiler})
         return infer(program, weights, images, FOLDER, "--threads", threads)
 
     with test(f"{name} logits {target} strict: threads, compilers, batch"):
@@ -114,6 +114,8 @@ def check_logits(name, trained, target):
         for compiler, capacity, threads in (("gcc", 7, 2), ("gcc", 7, 8), ("clang", 7, 2), ("gcc", 1, 2), ("clang", 16, 1)):
             got = logits(compiler, capacity, threads, x)
             require(got.tobytes() == want.tobytes(), f"{compiler}, batch {capacity}, {threads} threads differ by {np.abs(got - want).max():.3g}")
+        for compiler, piece in (("gcc", 3), ("clang", 7)):
+            require(logits(compiler, 7, 2, x, piece=piece).tobytes() == want.tobytes(), f"{compiler}, {piece} images at a time: others")
     with test(f"{name} logits {target} fast: threads, images of a call"):
         want = logits("gcc", 7, 1, x, "fast")
         require(logits("gcc", 7, 8, x, "fast").tobytes() == want.tobytes(), "8 threads differ")

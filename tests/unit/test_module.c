@@ -358,6 +358,78 @@ static void test_places(void **state) {
     assert_true(taken > 100);
 }
 
+/* ---- a batch in pieces ---- */
+
+/* Images [from, from + n) of the same random ones, with the same weights, through the entry's calls once: their logits. */
+static const float *some_images(Arena *a, const Module *m, uint64_t seed, int64_t from, int64_t n) {
+    Rng rng = {seed * 77};
+    enum { PIXELS = 3 * 9 * 8, MOST = 16 };
+    Interp *it = interp_new(m->program, true, 0);
+    ModuleEval *e = module_eval_new(a, m);
+    fill_values(a, m->program, it, e, &rng);
+    for (int64_t i = 0; i < MOST * PIXELS; i++) {
+        float value = (float)rng_real(&rng);
+        if (i >= from * PIXELS && i < (from + n) * PIXELS)
+            e->space[SPACE_INPUT][i - from * PIXELS] = value;
+    }
+    module_eval_run(e, ENTRY_PREPARE, 1);
+    module_eval_run(e, ENTRY_INFER, n);
+    interp_destroy(it);
+    return e->space[SPACE_OUTPUT];
+}
+
+/* A module that takes 3 images at a time has memory for 3, and the logits of one that takes all. */
+static void test_pieces(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        Arena *a = arena_new(0);
+        Module *m[2];
+        for (int i = 0; i < 2; i++) {
+            Program *p = make_program(a, seed, 8);
+            p->step = NULL;
+            passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+            m[i] = module_lower(a, p, &(LowerOptions){.target = target_find(seed % 2 ? "avx512" : "fma128"), .math = MATH_STRICT, .piece = i ? 3 : 0});
+        }
+        assert_int_equal(m[0]->piece, 8);
+        assert_int_equal(m[1]->piece, 3);
+        assert_true(m[1]->block_bytes < m[0]->block_bytes);
+        const float *whole = some_images(a, m[0], seed, 0, 8);
+        for (int64_t at = 0; at < 8; at += 3) {
+            int64_t n = at + 3 <= 8 ? 3 : 8 - at;
+            assert_memory_equal(some_images(a, m[1], seed, at, n), whole + at * 10, (size_t)n * 10 * sizeof *whole);
+        }
+        arena_destroy(a);
+    }
+}
+
+/* The piece that is chosen by price for 64 images of `size` x `size` and `channels`, through three convolutions. */
+static int64_t chosen_piece(int64_t channels, int64_t size, bool centred) {
+    Arena *a = arena_new(0);
+    Program *p = program_new(a, "net");
+    p->batch = 64;
+    p->infer = graph_new(p, "infer");
+    Rng rng = {1};
+    Net n = {.p = p, .rng = &rng, .g = p->infer};
+    int64_t dim[4] = {64, channels, size, size};
+    Node *x = graph_input(n.g, "image", TYPE_F32, shape_of(true, 4, dim), 1, NULL);
+    for (int i = 0; i < 3; i++)
+        x = activation(&n, conv(&n, x, channels, 3, 1, 1));
+    if (centred)
+        x = graph_binary(n.g, EXPR_SUB, x, graph_reduce(n.g, OP_SUM, x, 1, NULL), NULL);
+    graph_output(n.g, "result", x);
+    passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+    int64_t piece = module_lower(a, p, &(LowerOptions){.target = target_find("avx512"), .math = MATH_FAST, .piece = PIECE_AUTO})->piece;
+    arena_destroy(a);
+    return piece;
+}
+
+static void test_piece_price(void **state) {
+    (void)state;
+    assert_in_range(chosen_piece(32, 64, false), 1, 16);     /* values of 0.5 MiB an image, weights of 37 KiB */
+    assert_int_equal(chosen_piece(512, 4, false), 64);       /* values of 32 KiB an image, weights of 9 MiB */
+    assert_int_equal(chosen_piece(32, 64, true), 64);        /* every image depends on all others */
+}
+
 /* ---- values computed again ---- */
 
 static int count_again(const Graph *g, Again kind) {
@@ -504,6 +576,7 @@ static void test_train_clipped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places), cmocka_unit_test(test_recompute),
-                                       cmocka_unit_test(test_train), cmocka_unit_test(test_train_clipped)};
+                                       cmocka_unit_test(test_train), cmocka_unit_test(test_train_clipped), cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_piece_price)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

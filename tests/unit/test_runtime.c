@@ -291,6 +291,35 @@ static void test_probe(void **state) {
     salun_destroy(m);
 }
 
+/* A program of pieces gives what the whole batch gives, and every call once for each of them. */
+static void test_pieces(void **state) {
+    (void)state;
+    float x[TINY_BATCH * TINY_IN], whole[TINY_BATCH * TINY_OUT], y[TINY_BATCH * TINY_OUT];
+    SalunProgram p = tiny_program;
+    p.piece = 7;
+    SalunModel *m = model_new(&p, 2), *all = model_new(&tiny_program, 2);
+    tiny_fill(x, TINY_BATCH * TINY_IN, 1);
+    infer(all, TINY_BATCH, x, whole);
+    for (int64_t n = 1; n <= TINY_BATCH; n += 3) {
+        for (int i = 0; i < TINY_BATCH * TINY_OUT; i++)
+            y[i] = -77;
+        infer(m, n, x, y);
+        assert_memory_equal(y, whole, (size_t)n * TINY_OUT * sizeof *y);
+        assert_true(n == TINY_BATCH || y[n * TINY_OUT] == -77);
+    }
+    Probed probed = { 0 };
+    double seconds = -1;
+    salun_set_probe(m, probe, &probed);
+    salun_set_profile(m, SALUN_BOUND_INFER, &seconds);
+    infer(m, 16, x, y);
+    assert_string_equal(probed.text, "fc linear 21; fc linear 21; fc linear 6; ");
+    assert_true(seconds > 0);
+    salun_destroy(m);
+    salun_destroy(all);
+    p.piece = TINY_BATCH + 1;
+    assert_null(salun_create(&p, 1, NULL));
+}
+
 static void test_wrong_use(void **state) {
     (void)state;
     SalunError err;
@@ -413,7 +442,8 @@ int main(void) {
         cmocka_unit_test(test_every_task_once), cmocka_unit_test(test_sleepers_wake), cmocka_unit_test(test_fork),
         cmocka_unit_test(test_many_pools),
         cmocka_unit_test(test_pool_errors), cmocka_unit_test(test_infer), cmocka_unit_test(test_same_bits_for_any_threads),
-        cmocka_unit_test(test_several_models_at_once), cmocka_unit_test(test_prepare_follows_changes), cmocka_unit_test(test_probe), cmocka_unit_test(test_train_step),
+        cmocka_unit_test(test_several_models_at_once), cmocka_unit_test(test_prepare_follows_changes), cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_train_step), cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_damaged_programs), cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_no_memory), cmocka_unit_test(test_denormals),
     };
