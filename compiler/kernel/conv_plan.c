@@ -368,15 +368,26 @@ static double inside_share(const ConvPlan *p, int i) {
     return all > 0 ? inside / all : 1;
 }
 
+/* One slot, one input block of a row after the other: splats are operands of fused products, and short sums overlap the next row's. */
+static double single_row_cost(const ConvPlan *p, int64_t count) {
+    return (double)((count + ceil_div(count, p->pixels)) * p->blocks * p->lanes);
+}
+
 /* Cycles of all products. */
 static double product_cost(const ConvPlan *p) {
-    const TapDim *last = &p->dim[p->dims - 1];
-    double taps = (double)conv_taps(p, 0), rows = (double)p->images;
+    double inside = 1, cost = 0;
     for (int i = 0; i < p->dims; i++)
-        taps *= inside_share(p, i);
-    for (int i = 0; i < p->dims - 1; i++)
-        rows *= (double)p->dim[i].phase[0].count;
-    return rows * row_cost(p, p->slots, p->pixels, last->phase[0].count) * taps * (double)(p->panels * p->slots);
+        inside *= inside_share(p, i);
+    for (int c = 0; c < conv_combinations(p); c++) {
+        const TapPhase *phase[MAX_SPATIAL];
+        conv_combination(p, c, phase);
+        double rows = (double)(p->images * conv_taps(p, c));
+        for (int i = 0; i < p->dims - 1; i++)
+            rows *= (double)phase[i]->count;
+        int64_t count = phase[p->dims - 1]->count;
+        cost += rows * (p->packs && p->slots == 1 && p->target->fma ? single_row_cost(p, count) : row_cost(p, p->slots, p->pixels, count));
+    }
+    return cost * inside * (double)(p->panels * p->slots);
 }
 
 static void set_slots(ConvPlan *p, const Target *t, int slots) {

@@ -400,7 +400,7 @@ static double direct_cost(const Weight *s) {
         inside *= 1 - (double)(s->win->pad_lo[i] + s->win->pad_hi[i]) / all;
     }
     double pixels = (double)(s->images * s->dy_pixels * s->taps) * inside, lanes = (double)s->sum_lanes / s->lanes;
-    return pixels * tasks * lanes * conv_tile_cost(s->l->target, s->slots, s->lanes, s->lanes) * (1 + 1 / tasks);
+    return pixels * tasks * lanes * conv_tile_cost(s->l->target, s->slots, s->lanes, s->lanes) * conv_balance((double)(s->panels * s->units));
 }
 
 void lower_conv_weight(Lower *l, const Group *g) {

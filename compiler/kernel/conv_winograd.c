@@ -152,18 +152,19 @@ static void sum_block(Nest *c, Index block, Index v, Index u, const Index *next)
         kb_end(c->k);
 }
 
-/* All points of all tiles with one panel: n^2 products of matrices. */
+/* All points of all tiles with one panel: n^2 products of matrices, those that share weights one after the other. */
 static void multiply(Nest *c) {
     const WinogradPlan *p = c->p;
     int64_t block_floats = p->lanes * p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
     Index groups = group_count(c);
     c->inputs = panel_inputs(c->k, &p->inputs, c->panel);
-    Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
+    WinogradSlice slice = winograd_slices(c->k, &p->f);
+    Index point = winograd_points(c->k, &p->f, &slice);
     Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
     Index v = index_add(index_scale(group, p->points), point);
     v = index_add(c->v_base, index_scale(v, p->blocks * tile_block));
     v = index_add(v, index_scale(c->inputs.first, tile_block));
-    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(point, p->inputs.most * block_floats)), block = zero();
+    Index u = index_add(index_scale(c->panel, p->panel_floats), index_scale(slice.slice, p->inputs.most * block_floats)), block = zero();
     Index next = index_add(index_plus(u, p->inputs.most * block_floats), index_scale(group, p->ahead.share));
     zero_sums(c);
     if (p->inputs.most > 1)
@@ -172,8 +173,8 @@ static void multiply(Nest *c) {
     if (p->inputs.most > 1)
         kb_end(c->k);
     store_sums(c, tile_sums(c, point, group));
-    kb_end(c->k);
-    kb_end(c->k);
+    for (int k = 2 + winograd_point_loops(&p->f); k; k--)
+        kb_end(c->k);
 }
 
 /* The same, one input block after the other, whose weights are transformed here; every sum runs in the same order. */
@@ -188,22 +189,23 @@ static void multiply_by_block(Nest *c) {
     if (p->blocks > 1)
         block = index_var(kb_loop(c->k, "block", zero(), index_const(p->blocks), 1));
     pack_winograd_block(c->k, p, c->w, c->u, c->panel, block);
-    Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
+    WinogradSlice slice = winograd_slices(c->k, &p->f);
+    Index point = winograd_points(c->k, &p->f, &slice);
     Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
     Index v = index_add(index_scale(group, p->points), point);
     v = index_add(c->v_base, index_add(index_scale(v, p->blocks * tile_block), index_scale(block, tile_block)));
     Index to = tile_sums(c, point, group);
     load_sums(c, to);
-    sum_block(c, block, v, index_scale(point, p->lanes * p->slots * p->width), NULL);
+    sum_block(c, block, v, index_scale(slice.slice, p->lanes * p->slots * p->width), NULL);
     store_sums(c, to);
-    for (int k = 2 + (p->blocks > 1); k; k--)
+    for (int k = 2 + winograd_point_loops(&p->f) + (p->blocks > 1); k; k--)
         kb_end(c->k);
 }
 
 /* ---- results ---- */
 
 static Index line_index(const WinogradPlan *p, int slot, Index row, Index col) {
-    Index at = index_add(index_scale(index_plus(row, (int64_t)slot * p->f.m), p->f.n), col);
+    Index at = index_add(index_scale(index_plus(row, (int64_t)slot * p->f.result.rows), p->f.n), col);
     return index_scale(at, p->width);
 }
 
@@ -218,7 +220,7 @@ static void result_columns(Nest *c, Index tile) {
         for (int i = 0; i < n; i++)
             in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, index_plus(from, i * row + (int64_t)s * p->width));
         winograd_apply(c->k, &p->f.result, in, out);
-        for (int i = 0; i < p->f.m; i++)
+        for (int i = 0; i < p->f.result.rows; i++)
             kb_store(c->k, ACCESS_VECTOR, c->lines, line_index(p, s, index_const(i), j), out[i]);
     }
     kb_end(c->k);
@@ -227,15 +229,15 @@ static void result_columns(Nest *c, Index tile) {
 /* Rows of the tile that exist, and of each the columns that exist: the group's body. */
 static void result_rows(Nest *c, const TileAt *t) {
     const WinogradPlan *p = c->p;
-    int m = p->f.m, n = p->f.n;
-    Index end = index_const(m), at[MAX_RANK];
+    int m = p->f.result.rows, n = p->f.n;
+    Index end = index_const(m), at[MAX_RANK], row = index_scale(t->row, m), col = index_scale(t->col, m);
     for (int i = 0; i < MAX_RANK; i++)
         at[i] = zero();
     if (p->out[0] % m)
-        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(t->row, -1), p->out[0]), end));
+        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(row, -1), p->out[0]), end));
     Index i = index_var(kb_loop(c->k, "i", zero(), end, 1));
     at[0] = t->image;
-    at[2] = index_add(t->row, i);
+    at[2] = index_add(row, i);
     for (int s = 0; s < p->slots; s++) {
         Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
         for (int j = 0; j < n; j++)
@@ -243,7 +245,7 @@ static void result_rows(Nest *c, const TileAt *t) {
         winograd_apply(c->k, &p->f.result, in, out);
         Index block = index_plus(index_scale(c->panel, p->slots), s);
         for (int j = 0; j < m; j++) {
-            at[3] = index_plus(t->col, j);
+            at[3] = index_plus(col, j);
             bool partial = p->out[1] % m > 0 && p->out[1] % m <= j;
             if (partial)
                 kb_if(c->k, at[3], index_const(p->out[1]));
@@ -303,7 +305,7 @@ static void data_source(Nest *c, int x) {
     const WinogradPlan *p = c->p;
     int64_t block_step = (int64_t)p->pixels * p->width;
     c->data = (TileSource){ .k = c->k, .t = &p->f.data, .width = p->width, .size = { p->in[0], p->in[1] }, .off = { p->off[0], p->off[1] },
-                            .blocks = p->blocks, .grid = &p->grid, .from = x, .to = c->v, .point_step = p->blocks * block_step,
+                            .blocks = p->blocks, .grid = &p->grid, .step = p->f.read_step, .from = x, .to = c->v, .point_step = p->blocks * block_step,
                             .block_step = block_step };
     tile_scratch(&c->data);
 }
@@ -401,7 +403,7 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
     if (p->packs)
         c.u = kb_scratch(c.k, "u", ELEM_F32, p->panel_floats / p->blocks);
     c.m = kb_scratch(c.k, "m", ELEM_F32, sums_floats(p));
-    c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.m * p->f.n * p->width);
+    c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.result.rows * p->f.n * p->width);
     c.acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
     for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
         c.acc[i] = NO_REG;

@@ -1,11 +1,11 @@
-/* conv_winograd.h - a 3x3 convolution with stride 1, or its input gradient, by Winograd's F(m x m, 3x3).
+/* conv_winograd.h - a 3x3 convolution with stride 1 or 2, or its input gradient, by Winograd's F(m x m, 3x3).
  *
- * Result (y, x) of both reads operand rows y + off .. y + off + 2; the input gradient has the weights turned around.
- * Results are cut into tiles of m x m, counted through rows, columns and images. A range is the tiles of `unit`
+ * Tile (i, j) of results reads the operand from (i * read_step + off, j * read_step + off) on; the input gradient has the weights
+ * turned around. Tiles are counted through rows, columns and images. A range is the tiles of `unit`
  * images or a part of one image's. Tiles that stick out read zeros and store what exists.
  *
  *     V [range][tile group][n^2][input block][P][W]      transformed operand; P tiles are a group
- *     U [panel][n^2][input channel][slots * W]           transformed weights
+ *     U [panel][distinct^2][input channel][slots * W]    transformed weights: slices
  *     M [n^2][tile][slots * W]                           their products, of one range and panel, in scratch
  *
  * Every product is summed over the input channels in order, so that a tile's bits depend on nothing but the tile. */
@@ -17,7 +17,7 @@
 
 typedef struct {
     Winograd f;
-    int points;                            /* n^2 */
+    int points, slices;                    /* n^2, distinct^2 */
     bool backward;                         /* CONV_INPUT */
     Node *x, *w, *y;
     int64_t images, in_channels, out_channels;

@@ -13,14 +13,20 @@ bool winograd_window(const Lower *l, const Window *w) {
     if (l->math == MATH_STRICT || w->spatial != 2)
         return false;
     for (int i = 0; i < 2; i++)
-        if (w->kernel[i] != WINOGRAD_TAPS || w->stride[i] != 1 || w->dilation[i] != 1)
+        if (w->kernel[i] != WINOGRAD_TAPS || w->stride[i] != w->stride[0] || w->stride[i] > 2 || w->dilation[i] != 1)
             return false;
     return true;
 }
 
+/* One transform serves both dimensions: those of an input gradient with stride 2 begin with the same phase. */
+static bool same_phases(const Node *a) {
+    const Window *w = &a->attr.window;
+    return a->op != OP_CONV_INPUT || w->stride[0] == 1 || (w->pad_lo[0] - w->pad_lo[1]) % 2 == 0;
+}
+
 bool winograd_applies(const Lower *l, const Group *g) {
     const Node *a = g->anchor;
-    if (!winograd_window(l, &a->attr.window) || !a->shape.batched || a->shape.dim[1] == 1)
+    if (!winograd_window(l, &a->attr.window) || !same_phases(a) || !a->shape.batched || a->shape.dim[1] == 1)
         return false;
     return value_info(a->in[0])->layout == LAYOUT_BLOCKED && group_is_blocked(g);
 }
@@ -50,18 +56,19 @@ static double overlapped(const Target *t, double products, double bytes, double 
     return products > stream ? products + 0.3 * stream : stream + 0.3 * products;
 }
 
-/* All products. A point's weights stream in while the first group of tiles is multiplied, from memory for the first range; the
- * other groups find them in the cache of level 2, or of level 1 where they are few. */
+/* All products. A slice of weights streams in while the first group of tiles is multiplied, from memory for the first range; the
+ * other groups and points find it in the cache of level 2, or of level 1 where it is small. */
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
-    double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->points);
-    double group = conv_tile_cost(t, p->slots, p->pixels, p->pixels) * (double)(p->panels * p->points * p->lanes) * p->inputs.mean;
+    double weights = (double)weight_bytes(p), slice = weights / (double)(p->panels * p->slices);
+    double group = conv_tile_cost(t, p->slots, p->pixels, p->pixels) * (double)(p->panels * p->slices * p->lanes) * p->inputs.mean;
+    double uses = (double)(p->groups * p->points) / p->slices;
     if (p->packs)                              /* one range, and weights that are in the cache */
-        return (double)p->groups * group;
+        return uses * group;
     double first = overlapped(t, group, weights, 1e9);
     double again = overlapped(t, (ranges - 1) * group, (ranges - 1) * weights, weights);
-    double others = (double)(p->groups - 1) * group;
+    double others = (uses - 1) * group;
     if (slice > (double)t->l1 / 2)
-        others += read_cost(t, (double)(p->groups - 1) * weights, slice);
+        others += read_cost(t, (uses - 1) * weights, slice);
     return first + again + ranges * others;
 }
 
@@ -87,8 +94,8 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
 static double pack_cost(const WinogradPlan *p) {
     enum { BYTES_PER_CYCLE = 40, TO_TRANSPOSE = 12, TO_STORE = 4 };
     double vectors = (double)(p->inputs.most * p->lanes) * (double)(p->panels * p->slots);
-    double operations = (WINOGRAD_TAPS + p->f.n) * winograd_operations(&p->f.weights) + TO_STORE * p->points;
-    double traffic = p->packs ? 0 : (double)p->points * p->width * 8 / BYTES_PER_CYCLE;
+    double operations = (WINOGRAD_TAPS + p->f.distinct) * winograd_operations(&p->f.weights) + TO_STORE * p->slices;
+    double traffic = p->packs ? 0 : (double)p->slices * p->width * 8 / BYTES_PER_CYCLE;
     return vectors * (operations + TO_TRANSPOSE * WINOGRAD_TAPS * WINOGRAD_TAPS + traffic);
 }
 
@@ -132,7 +139,7 @@ static void try_slots(WinogradPlan *best, WinogradPlan p, const Target *t, int s
     p.panels = ceil_div(p.out_channels, p.width) / slots;
     p.inputs.channels = (int64_t)slots * p.width;
     panel_inputs_plan(&p.inputs, false);
-    p.panel_floats = p.points * p.inputs.most * p.lanes * slots * p.width;
+    p.panel_floats = p.slices * p.inputs.most * p.lanes * slots * p.width;
     int64_t pixels = conv_tile_pixels(t, slots), most = ceil_div(p.image_tiles, pixels);
     for (int64_t parts = 1, last = 0; parts <= most; parts++) {
         int64_t tiles = ceil_div(p.image_tiles, parts);
@@ -144,26 +151,37 @@ static void try_slots(WinogradPlan *best, WinogradPlan p, const Target *t, int s
         try_range(best, p, t, unit, 1);
 }
 
+/* Where the first tile begins in the operand. */
+static int64_t first_read(const WinogradPlan *p, int64_t pad) {
+    if (!p->backward)
+        return -pad;
+    return p->f.stride == 1 ? pad - (WINOGRAD_TAPS - 1) : pad % 2 ? (pad - 1) / 2 : pad / 2 - 1;
+}
+
+static Winograd transforms(const Node *a, int m) {
+    const Window *w = &a->attr.window;
+    return a->op == OP_CONV_INPUT && w->stride[0] == 2 ? winograd_make_input(m, w->pad_lo[0] % 2) : winograd_make(m, (int)w->stride[0]);
+}
+
 WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
     const Node *a = g->anchor;
-    WinogradPlan p = { .f = winograd_make(m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
+    WinogradPlan p = { .f = transforms(a, m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
                        .images = a->shape.dim[0], .in_channels = a->in[0]->shape.dim[1], .out_channels = a->shape.dim[1],
                        .width = l->target->width, .storage = lower_storage(l, pack_is_constant(a->in[1])),
                        .packs = a->attr.window.groups == 1 && conv_packs_each_time(l, a->in[1]) };
     assert(p.x->channel == 1);
     p.points = p.f.n * p.f.n;
+    p.slices = p.f.distinct * p.f.distinct;
     p.blocks = ceil_div(p.in_channels, p.width);
     p.lanes = min64(p.in_channels, p.width);
     p.inputs = (PanelInputs){ .out_channels = p.out_channels, .in_channels = p.in_channels, .unit = p.width,
                               .group_out = p.out_channels / a->attr.window.groups, .group_in = p.in_channels / a->attr.window.groups };
     for (int i = 0; i < 2; i++) {
-        int64_t pad = a->attr.window.pad_lo[i];
         p.in[i] = p.x->shape.dim[2 + i];
         p.out[i] = a->shape.dim[2 + i];
-        p.off[i] = p.backward ? pad - (WINOGRAD_TAPS - 1) : -pad;
-        p.grid.count[i] = ceil_div(p.out[i], m);
+        p.off[i] = first_read(&p, a->attr.window.pad_lo[i]);
+        p.grid.count[i] = ceil_div(p.out[i], p.f.result.rows);
     }
-    p.grid.step = m;
     p.image_tiles = p.grid.count[0] * p.grid.count[1];
     WinogradPlan best = { .cost = 0 };
     int64_t out_blocks = ceil_div(p.out_channels, p.width);
@@ -179,8 +197,8 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
 }
 
 void winograd_plan_print(Writer *out, const WinogradPlan *p) {
-    writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3), tile %d x %d tiles of %lld, %lld panels of %lld KiB, ",
-                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels, p->f.m, p->f.m,
+    writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3%s), tile %d x %d tiles of %lld, %lld panels of %lld KiB, ",
+                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels, p->f.m, p->f.m, winograd_stride_text(&p->f),
                   p->slots * p->width, p->pixels, (long long)p->image_tiles, (long long)p->panels, (long long)(weight_bytes(p) / p->panels / 1024));
     if (p->unit > 1)
         writer_printf(out, "tasks of %lld images", (long long)p->unit);

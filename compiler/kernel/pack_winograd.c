@@ -63,13 +63,13 @@ static void transform(Pack *s, Reg g[WINOGRAD_TAPS][WINOGRAD_TAPS], Index to, in
     for (int j = 0; j < WINOGRAD_TAPS; j++) {
         Reg in[WINOGRAD_TAPS] = { g[0][j], g[1][j], g[2][j] };
         winograd_apply(s->k, &f->weights, in, out);
-        for (int i = 0; i < f->n; i++)
+        for (int i = 0; i < f->distinct; i++)
             column[i][j] = out[i];
     }
-    for (int i = 0; i < f->n; i++) {
+    for (int i = 0; i < f->distinct; i++) {
         winograd_apply(s->k, &f->weights, column[i], out);
-        for (int j = 0; j < f->n; j++)
-            kb_store(s->k, ACCESS_VECTOR, s->to, index_plus(to, (i * f->n + j) * step), out[j]);
+        for (int j = 0; j < f->distinct; j++)
+            kb_store(s->k, ACCESS_VECTOR, s->to, index_plus(to, (i * f->distinct + j) * step), out[j]);
     }
 }
 

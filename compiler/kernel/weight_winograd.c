@@ -19,12 +19,12 @@ static Index affine(Nest *c, const char *name, Index a) { return index_var(kb_in
 static int64_t v_step(const WeightPlan *p) { return (p->chunk * p->in_group + 1) * p->width; }    /* of a point: no power of two */
 static int64_t z_step(const WeightPlan *p) { return (p->chunk * p->out_group + 1) * p->width; }
 
-static Index sums_index(const WeightPlan *p, Index point, Index channel, Index block) {
-    Index at = index_add(index_scale(point, p->in_group * p->lanes), channel);
+static Index sums_index(const WeightPlan *p, Index slice, Index channel, Index block) {
+    Index at = index_add(index_scale(slice, p->in_group * p->lanes), channel);
     return index_scale(index_add(index_scale(at, p->out_group), block), p->width);
 }
 
-static int64_t sums_floats(const WeightPlan *p) { return p->points * p->in_group * p->lanes * p->out_group * p->width; }
+static int64_t sums_floats(const WeightPlan *p) { return p->slices * p->in_group * p->lanes * p->out_group * p->width; }
 
 /* ---- a chunk of tiles ---- */
 
@@ -43,12 +43,13 @@ static void transform_chunk(Nest *c, Index first, Index chunk, Index tiles) {
     kb_end(c->k);
 }
 
-/* slots x together sums over the chunk's tiles. */
-static void multiply_tile(Nest *c, Index point, Index block, Index lane, Index out, Index tiles) {
+/* slots x together sums over the slice's points and the chunk's tiles. */
+static void multiply_tile(Nest *c, const WinogradSlice *slice, Index block, Index lane, Index out, Index tiles) {
     const WeightPlan *p = c->p;
     for (int s = 0; s < p->slots; s++)
         for (int i = 0; i < p->together; i++)
             kb_set_const(c->k, c->acc[s][i], 0);
+    Index point = winograd_points(c->k, &p->f, slice);
     Index v0 = index_add(index_scale(point, v_step(p)), index_add(index_scale(block, p->width), lane));
     Index z0 = index_add(index_scale(point, z_step(p)), index_scale(out, p->width));
     Index t = index_var(kb_loop(c->k, "t", zero(), tiles, 1));
@@ -62,9 +63,10 @@ static void multiply_tile(Nest *c, Index point, Index block, Index lane, Index o
         for (int s = 0; s < p->slots; s++)
             kb_set(c->k, c->acc[s][i], KOP_FMA, x, dy[s], c->acc[s][i]);
     }
-    kb_end(c->k);
+    for (int k = 1 + winograd_point_loops(&p->f); k; k--)
+        kb_end(c->k);
     Index channel = index_add(index_scale(block, p->lanes), lane);
-    Index to = affine(c, "to", sums_index(p, point, channel, out));
+    Index to = affine(c, "to", sums_index(p, slice->slice, channel, out));
     for (int i = 0; i < p->together; i++)
         for (int s = 0; s < p->slots; s++)
             kb_add_to(c->k, ACCESS_VECTOR, c->s, index_plus(to, (i * p->out_group + s) * p->width), zero(), c->acc[s][i]);
@@ -72,11 +74,11 @@ static void multiply_tile(Nest *c, Index point, Index block, Index lane, Index o
 
 static void multiply_chunk(Nest *c, Index tiles) {
     const WeightPlan *p = c->p;
-    Index point = index_var(kb_loop(c->k, "point", zero(), index_const(p->points), 1));
+    WinogradSlice slice = winograd_slices(c->k, &p->f);
     Index block = index_var(kb_loop(c->k, "block", zero(), index_const(p->in_group), 1));
     Index lane = index_var(kb_loop(c->k, "lane", zero(), index_const(p->lanes), p->together));
     Index out = index_var(kb_loop(c->k, "out", zero(), index_const(p->out_group), p->slots));
-    multiply_tile(c, point, block, lane, out, tiles);
+    multiply_tile(c, &slice, block, lane, out, tiles);
     for (int i = 0; i < 4; i++)
         kb_end(c->k);
 }
@@ -86,7 +88,7 @@ static void multiply_chunk(Nest *c, Index tiles) {
 /* The 9 vectors of an input channel and an output block, to `at` of the task's weights. */
 static void transform_sums(Nest *c, Index channel, Index out, Index at) {
     const WeightPlan *p = c->p;
-    int n = p->f.n;
+    int n = p->f.distinct;
     Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
     Reg in[WINOGRAD_SIZE], column[WINOGRAD_TAPS];
     for (int i = 0; i < n; i++)
@@ -142,10 +144,10 @@ static void find_task(Nest *c) {
     c->in = index_scale(index_var(kb_index(c->k, "in_group", INDEX_MOD, local, index_const(ins))), p->in_group);
 }
 
-static TileSource source(Nest *c, const Node *n, const Transform *t, int64_t pad_h, int64_t pad_w, int from) {
+static TileSource source(Nest *c, const Node *n, const Transform *t, int64_t step, int64_t pad_h, int64_t pad_w, int from) {
     const WeightPlan *p = c->p;
     return (TileSource){ .k = c->k, .t = t, .width = p->width, .size = { n->shape.dim[2], n->shape.dim[3] }, .off = { -pad_h, -pad_w },
-                         .blocks = ceil_div(n->shape.dim[1], p->width), .grid = &p->grid, .from = from, .block_step = p->width };
+                         .blocks = ceil_div(n->shape.dim[1], p->width), .grid = &p->grid, .step = step, .from = from, .block_step = p->width };
 }
 
 static void scratch(Nest *c) {
@@ -155,7 +157,7 @@ static void scratch(Nest *c) {
     c->z = c->dy.to = kb_scratch(c->k, "z", ELEM_F32, p->points * z_step(p));
     if (p->units == 1)                     /* read W vectors at a time */
         c->to = kb_scratch(c->k, "weights", ELEM_F32, ceil_div(p->lanes * TAPS, p->width) * p->width * p->width);
-    c->half = kb_scratch(c->k, "part", ELEM_F32, (int64_t)WINOGRAD_TAPS * p->f.n * p->width);
+    c->half = kb_scratch(c->k, "part", ELEM_F32, (int64_t)WINOGRAD_TAPS * p->f.distinct * p->width);
     c->x.point_step = v_step(p);
     c->dy.point_step = z_step(p);
     tile_scratch(&c->x);
@@ -229,9 +231,9 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
     const Window *w = &g->anchor->attr.window;
     Nest c = { .k = lower_kernel(l, g, "_weight"), .p = p };
     int64_t groups = p->in_blocks / p->in_group * (p->out_blocks / p->out_group);
-    c.k->title = arena_printf(l->arena, "%s; conv.weight %lld->%lld: winograd F(%dx%d, 3x3), tile %d x %d channels, tasks of %lld x %lld channels and "
+    c.k->title = arena_printf(l->arena, "%s; conv.weight %lld->%lld: winograd F(%dx%d, 3x3%s), tile %d x %d channels, tasks of %lld x %lld channels and "
                               "%lld images, %lld tiles at a time%s", c.k->title, (long long)p->in_channels, (long long)p->out_channels,
-                              p->f.m, p->f.m, p->slots * p->width, p->together, (long long)(p->out_group * p->width),
+                              p->f.m, p->f.m, winograd_stride_text(&p->f), p->slots * p->width, p->together, (long long)(p->out_group * p->width),
                               (long long)(p->in_group * p->lanes), (long long)p->unit, (long long)p->chunk, why);
     int x = kb_arg(c.k, "x", ELEM_F32, false, value_floats(p->x, p->width), shape_text(l->arena, TYPE_F32, &p->x->shape));
     int dy = kb_arg(c.k, "dy", ELEM_F32, false, value_floats(p->dy, p->width), shape_text(l->arena, TYPE_F32, &p->dy->shape));
@@ -240,8 +242,8 @@ void lower_weight_winograd(Lower *l, const Group *g, const WeightPlan *p, const 
         c.to = kb_arg(c.k, "parts", ELEM_F32, true, parts_floats(p), "parts of dw");
     else
         c.rows = weight_rows(l, c.k, g);
-    c.x = source(&c, p->x, &p->f.data, w->pad_lo[0], w->pad_lo[1], x);
-    c.dy = source(&c, p->dy, &p->f.gradient, 0, 0, dy);
+    c.x = source(&c, p->x, &p->f.data, p->f.read_step, w->pad_lo[0], w->pad_lo[1], x);
+    c.dy = source(&c, p->dy, &p->f.gradient, p->f.m, 0, 0, dy);
     scratch(&c);
     build(&c);
     kernel_finish(c.k);

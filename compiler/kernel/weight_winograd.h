@@ -1,4 +1,4 @@
-/* weight_winograd.h - the gradient of the weights of a 3x3 convolution with stride 1 by Winograd's algorithm:
+/* weight_winograd.h - the gradient of the weights of a 3x3 convolution with stride 1 or 2 by Winograd's algorithm:
  * dg = G^T (sum over tiles of (B^T d B) .* (A dY A^T)) G, the tiles being those of the forward pass.
  *
  * A task is (unit of images, group of output blocks, group of input blocks). It takes its images' tiles in chunks:
@@ -6,7 +6,7 @@
  * output channels], to sums in scratch. Then it transforms the sums back. With several units every task leaves its part of
  * dg behind, and another call adds them up in order.
  *
- *     V [n^2][tile of the chunk][input block][W]    Z [n^2][tile][output block][W]    S [n^2][input channel][output block][W] */
+ *     V [n^2][tile of the chunk][input block][W]    Z [n^2][tile][output block][W]    S [distinct^2][input channel][output block][W] */
 #ifndef SALUN_KERNEL_WEIGHT_WINOGRAD_H
 #define SALUN_KERNEL_WEIGHT_WINOGRAD_H
 
@@ -17,7 +17,7 @@ enum { WEIGHT_SLOTS = 4, WEIGHT_LANES = 8 };
 
 typedef struct {
     Winograd f;
-    int points, width;
+    int points, slices, width;             /* n^2, distinct^2; W */
     Node *x, *dy, *dw;
     TileGrid grid;
     int64_t image_tiles, images;

@@ -14,7 +14,7 @@ bool weight_winograd_applies(const Lower *l, const Group *g) {
 
 static int64_t scratch_bytes(const WeightPlan *p) {
     int64_t tiles = p->points * (p->chunk + 1) * (p->in_group + p->out_group);
-    return 4 * p->width * (tiles + p->points * p->in_group * p->lanes * p->out_group);
+    return 4 * p->width * (tiles + p->slices * p->in_group * p->lanes * p->out_group);
 }
 
 static double task_cost(const WeightPlan *p, const Target *t) {
@@ -22,18 +22,18 @@ static double task_cost(const WeightPlan *p, const Target *t) {
     double vectors = (double)(channels * p->out_group);
     double transforms = (double)p->in_group * tile_cost(&p->f.data) + (double)p->out_group * tile_cost(&p->f.gradient);
     double product = conv_tile_cost(t, p->slots, p->together, p->together) * vectors / (p->slots * p->together) * p->points;
-    double sums = 3.0 * vectors * p->points * (double)(chunks + 1);
-    double back = vectors * (WINOGRAD_TAPS * WINOGRAD_TAPS * p->width + p->points + 2 * tile_cost(&p->f.back));
+    double sums = 3.0 * vectors * p->slices * (double)(chunks + 1);
+    double back = vectors * (WINOGRAD_TAPS * WINOGRAD_TAPS * p->width + p->slices + 2 * tile_cost(&p->f.back));
     return (double)tiles * (transforms + product) + sums + back;
 }
 
 static void price(WeightPlan *best, WeightPlan p, const Target *t) {
-    if (scratch_bytes(&p) > t->l2 * 3 / 4 && !(p.in_group == 1 && p.out_group == p.slots && p.chunk <= 8))
+    if (scratch_bytes(&p) > t->l2 * 9 / 16 && !(p.in_group == 1 && p.out_group == p.slots && p.chunk <= 8))
         return;
     double groups = (double)(p.in_blocks / p.in_group * (p.out_blocks / p.out_group)), tasks = groups * (double)p.units;
     double read = (double)(value_floats(p.x, p.width) * (p.out_blocks / p.out_group) + value_floats(p.dy, p.width) * (p.in_blocks / p.in_group));
     double parts = p.units > 1 ? (double)(p.units * p.in_channels * p.out_blocks * p.width * WINOGRAD_TAPS * WINOGRAD_TAPS) : 0;
-    p.cost = (tasks * task_cost(&p, t) + (read + 2 * parts) * 4 / 20) * (1 + 1 / tasks);
+    p.cost = (tasks * task_cost(&p, t) + (read + 2 * parts) * 4 / 20) * conv_balance(tasks);
     if (best->cost == 0 || p.cost < best->cost)
         *best = p;
 }
@@ -65,15 +65,15 @@ static void register_tile(WeightPlan *p, const Target *t) {
 
 WeightPlan weight_winograd_plan(const Lower *l, const Group *g, int m) {
     const Node *a = g->anchor;
-    WeightPlan p = { .f = winograd_make(m), .width = l->target->width, .x = a->in[0], .dy = a->in[1], .dw = g->anchor };
+    WeightPlan p = { .f = winograd_make(m, (int)a->attr.window.stride[0]), .width = l->target->width, .x = a->in[0], .dy = a->in[1], .dw = g->anchor };
     p.points = p.f.n * p.f.n;
+    p.slices = p.f.distinct * p.f.distinct;
     p.images = p.x->shape.dim[0];
     p.in_channels = p.x->shape.dim[1];
     p.out_channels = p.dy->shape.dim[1];
     p.in_blocks = ceil_div(p.in_channels, p.width);
     p.out_blocks = ceil_div(p.out_channels, p.width);
     p.lanes = min64(p.in_channels, p.width);
-    p.grid.step = m;
     for (int i = 0; i < 2; i++)
         p.grid.count[i] = ceil_div(p.dy->shape.dim[2 + i], m);
     p.image_tiles = p.grid.count[0] * p.grid.count[1];

@@ -7,12 +7,12 @@ static Index zero(void) { return index_const(0); }
 TileAt tile_find(Kernel *k, const TileGrid *grid, Index image, Index tile) {
     Index row = index_var(kb_index(k, "row", INDEX_DIV, tile, index_const(grid->count[1])));
     Index col = index_var(kb_index(k, "col", INDEX_MOD, tile, index_const(grid->count[1])));
-    return (TileAt){ image, index_scale(row, grid->step), index_scale(col, grid->step) };
+    return (TileAt){ image, row, col };
 }
 
 static bool all_inside(const TileSource *s) {
     for (int i = 0; i < 2; i++)
-        if (s->off[i] < 0 || (s->grid->count[i] - 1) * s->grid->step + s->off[i] + s->t->cols > s->size[i])
+        if (s->off[i] < 0 || (s->grid->count[i] - 1) * s->step + s->off[i] + s->t->cols > s->size[i])
             return false;
     return true;
 }
@@ -58,7 +58,7 @@ static void rows(const TileSource *s, Index to) {
 }
 
 static void copy_window(const TileSource *s, const TileAt *t, Index block) {
-    Index at[2] = { t->row, t->col }, i[2];
+    Index at[2] = { index_scale(t->row, s->step), index_scale(t->col, s->step) }, i[2];
     for (int d = 0; d < 2; d++) {
         Index first = index_plus(at[d], s->off[d]);
         int begin = kb_index(s->k, "begin", INDEX_MAX, index_scale(first, -1), zero());
@@ -81,7 +81,7 @@ static void clear_window(const TileSource *s) {
 
 /* A number that is negative where the tile sticks out. */
 static Index room(const TileSource *s, const TileAt *t) {
-    Index at[2] = { t->row, t->col }, least[2];
+    Index at[2] = { index_scale(t->row, s->step), index_scale(t->col, s->step) }, least[2];
     for (int d = 0; d < 2; d++) {
         Index first = index_plus(at[d], s->off[d]), behind = index_plus(index_scale(first, -1), s->size[d] - s->t->cols);
         least[d] = index_var(kb_index(s->k, "room", INDEX_MIN, first, behind));
@@ -100,7 +100,8 @@ void tile_transform(const TileSource *s, const TileAt *t, Index to, Index begin,
     Index block = index_var(kb_loop(s->k, "block", begin, end, 1));
     if (!inside)
         kb_if(s->k, index_const(-1), space);
-    Index first = element(s, t->image, block, index_plus(t->row, s->off[0]), index_plus(t->col, s->off[1]));
+    Index row = index_plus(index_scale(t->row, s->step), s->off[0]), col = index_plus(index_scale(t->col, s->step), s->off[1]);
+    Index first = element(s, t->image, block, row, col);
     columns(s, s->from, first, s->size[1] * s->width);
     if (!inside) {
         kb_end(s->k);

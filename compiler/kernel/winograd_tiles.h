@@ -8,8 +8,8 @@
 
 #include "kernel/winograd.h"
 
-typedef struct { int64_t count[2], step; } TileGrid;       /* tiles of an image; results along one */
-typedef struct { Index image, row, col; } TileAt;          /* row and col: of the tile's first result */
+typedef struct { int64_t count[2]; } TileGrid;             /* tiles of an image */
+typedef struct { Index image, row, col; } TileAt;          /* row and col: of the tile among tiles */
 
 typedef struct {
     Kernel *k;
@@ -17,6 +17,7 @@ typedef struct {
     int width;
     int64_t size[2], off[2], blocks;                       /* of the value: height and width; channel blocks */
     const TileGrid *grid;
+    int64_t step;                                          /* from one tile to the next */
     int from, to;                                          /* buffers */
     int half, window;                                      /* scratch */
     int64_t point_step, block_step;
