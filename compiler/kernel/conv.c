@@ -89,13 +89,14 @@ static Index index_part(Index a, int64_t d) {
     return a;
 }
 
-/* `count` lanes of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
-static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, int count) {
+/* `count` lanes from number `lane` on of one tap: weights at w, pixel i of the operand at x + i * pixel_step. */
+static void sum_lanes(ConvNest *c, const Tile *t, Index x, Index w, Index lane, int count) {
     const ConvPlan *p = c->p;
     int step = vector_slots(p);
     int x0 = kb_index(c->k, "xi", INDEX_AFFINE, x, zero()), w0 = kb_index(c->k, "wi", INDEX_AFFINE, w, zero());
     Index passed = index_add(w, index_scale(c->weights, -1));
     ahead_fetch(c->k, p->ahead, c->w, c->ahead, index_part(passed, (int64_t)p->slots * p->width));
+    ahead_fetch_data(c, x, lane);
     for (int u = 0; u < count; u++) {
         Reg weight[8];
         for (int v = 0; v < p->slots; v += step)
@@ -125,12 +126,12 @@ static void sum_block(ConvNest *c, const Tile *t, Index x, Index w, int unroll) 
         return;
     }
     if (p->lanes == unroll) {
-        sum_lanes(c, t, x, w, unroll);
+        sum_lanes(c, t, x, w, zero(), unroll);
         return;
     }
     int lane = kb_loop(c->k, "lane", c->lane_begin, c->lane_end, unroll);
     sum_lanes(c, t, index_add(x, index_scale(index_var(lane), p->x_lane)),
-              index_add(w, index_scale(index_var(lane), (int64_t)p->slots * p->width)), unroll);
+              index_add(w, index_scale(index_var(lane), (int64_t)p->slots * p->width)), index_var(lane), unroll);
     kb_end(c->k);
 }
 

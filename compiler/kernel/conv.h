@@ -51,6 +51,11 @@ Ahead ahead_plan(const Target *t, int64_t floats, int64_t tiles, int64_t uses, i
 /* Emits it for the lanes from number `lane` on; `at`: where in buffer w the share of the tile begins. */
 void ahead_fetch(Kernel *k, Ahead a, int w, Index at, Index lane);
 
+/* An operand larger than the cache of level 2, of a convolution without neighbours: beside the products of a tile and an input
+ * block the block's pixels of a later tile are fetched, `lines` per `unroll` lanes, `step` floats apart, `distance` floats ahead.
+ * lines is 0: nothing. */
+typedef struct { int lines, unroll; int64_t step, distance; } DataAhead;
+
 typedef enum {
     CONV_TILED,                /* tiles along the last dimension */
     CONV_IMAGES,               /* no spatial dimension: tiles of images */
@@ -95,10 +100,12 @@ typedef struct {
     Store storage;             /* of those */
     bool widened;              /* a task begins by widening its panel into scratch: so many tiles read it again */
     Ahead ahead;               /* per tile of P pixels: of the next panel */
+    DataAhead data_ahead;
     double flops;              /* of one task */
 } ConvPlan;
 
 ConvPlan conv_plan(const Lower *l, const Group *g);
+DataAhead ahead_data_plan(const Target *t, const ConvPlan *p);
 void conv_plan_print(Writer *out, const ConvPlan *p);          /* one line for explain */
 
 /* Tiles of one phase of the last dimension. */
@@ -129,6 +136,8 @@ typedef struct {
     Reg *scales;               /* int8: per slot */
     Reg *take;                 /* narrow: per lane of a group, the lane that each lane takes */
 } ConvNest;
+/* Emits what data_ahead says for the lanes from number `lane` on; x: where the tile's pixels of that lane's block begin in buffer c->x. */
+void ahead_fetch_data(const ConvNest *c, Index x, Index lane);
 Reg conv_sum(ConvNest *c, int slot, int pixel);                /* the register of a sum */
 /* Which lanes the lanes of groups of `narrow` channels take, [narrow]; emitted at the start of a task. */
 Reg *conv_narrow_lanes(Kernel *k, int64_t narrow);

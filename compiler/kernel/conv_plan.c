@@ -488,6 +488,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     bool fits_cache = p.panel_floats * 4 <= l->target->l2 / 2, rereads = tiles_of_task(&p) >= MIN_TILES_WIDENED;
     p.widened = p.storage != STORE_WHOLE && p.form == CONV_TILED && !p.half && !p.by_block && fits_cache && rereads;
     plan_ahead(&p, l->target);
+    p.data_ahead = ahead_data_plan(l->target, &p);
     return p;
 }
 
