@@ -12,7 +12,7 @@
 
 #include <assert.h>
 
-enum { CHUNK = 8, STRIP_PIXELS = 128, MAX_LANES = 8, MAX_SLOTS = 4 };
+enum { CHUNK = 8, STRIP_PIXELS = 128, MAX_LANES = 8, MAX_SLOTS = 4, AHEAD_PIXELS = 64 };
 
 typedef struct {
     Lower *l;
@@ -33,6 +33,7 @@ typedef struct {
     int64_t units;                         /* of a panel at most */
     int64_t panels;
     int64_t strip_images, strip_rows;
+    bool fetches;                          /* the pixels AHEAD_PIXELS on are fetched: tasks read the operands again and again, from L3 */
     bool chunked;                          /* a chunk's sums are kept apart from the total */
     bool single;                           /* one strip is all: its sums are the total */
     int xb, dyb, dwb, total, chunk;        /* buffers; dwb with groups alone */
@@ -115,6 +116,8 @@ static void plan(Weight *s) {
     while (s->strip_images < CHUNK && s->strip_images * 2 * s->dy_pixels <= STRIP_PIXELS)
         s->strip_images *= 2;
     s->strip_rows = s->dims ? min64(s->out[0], STRIP_PIXELS / row_pixels(s) ? STRIP_PIXELS / row_pixels(s) : 1) : 1;
+    int64_t operands = (value_floats(s->x, s->width) + value_floats(s->dy, s->width)) * 4;
+    s->fetches = s->taps == 1 && s->dims && s->x_blocked && s->dy_blocked && !s->narrow && operands > s->l->target->l2;
     s->single = !s->narrow && s->images <= s->strip_images && (s->dims == 0 || s->strip_rows == s->out[0]);
     s->chunked = s->images > CHUNK && !(s->strip_images == CHUNK && (s->dims == 0 || s->strip_rows == s->out[0]));
 }
@@ -128,13 +131,18 @@ static Index x_index(const Weight *s, Index image, Index pixel, Index lane) {
     return index_add(index_add(at, index_scale(pixel, s->x_pixel)), index_scale(lane, s->x_lane));
 }
 
+/* Of a blocked operand. */
+static Index dy_index(const Weight *s, Index image, Index pixel, int slot) {
+    Index block = index_plus(index_scale(s->panel, s->slots), slot);
+    Index at = index_scale(image, ceil_div(s->out_channels, s->width) * s->dy_pixels);
+    at = index_add(index_add(at, index_scale(block, s->dy_pixels)), pixel);
+    return index_scale(at, s->width);
+}
+
 static Reg load_dy(Weight *s, Index image, Index pixel, int slot) {
     Index block = index_plus(index_scale(s->panel, s->slots), slot);
-    if (s->dy_blocked) {
-        Index at = index_scale(image, ceil_div(s->out_channels, s->width) * s->dy_pixels);
-        at = index_add(index_add(at, index_scale(block, s->dy_pixels)), pixel);
-        return kb_load(s->k, ACCESS_VECTOR, s->dyb, index_scale(at, s->width));
-    }
+    if (s->dy_blocked)
+        return kb_load(s->k, ACCESS_VECTOR, s->dyb, dy_index(s, image, pixel, slot));
     Index at = index_scale(image, s->out_channels * s->dy_pixels);
     Index lanes = index_plus(index_scale(block, -s->width), s->out_channels);
     if (s->win->channel_last) {
@@ -192,6 +200,11 @@ static void multiply(Weight *s, Index image, Index x_pixel, Index dy_pixel, Inde
     for (int v = 0; v < s->slots; v++)
         dy[v] = load_dy(s, image, dy_pixel, v);
     int at = kb_index(k, "xi", INDEX_AFFINE, x_index(s, image, x_pixel, s->narrow ? zero() : lane), zero());
+    if (s->fetches) {                          /* beyond an image's end it fetches what nobody waits for */
+        kb_prefetch(k, s->xb, index_plus(index_var(at), AHEAD_PIXELS * s->win->stride[s->dims - 1] * s->x_pixel), 1);
+        for (int v = 0; v < s->slots; v++)
+            kb_prefetch(k, s->dyb, dy_index(s, image, index_plus(dy_pixel, AHEAD_PIXELS), v), 1);
+    }
     Reg all = s->narrow ? kb_load(k, ACCESS_VECTOR, s->xb, index_var(at)) : NO_REG;
     for (int p = 0; p < s->lanes; p++) {
         Reg x = all;
