@@ -91,7 +91,7 @@ static const OptionRow rows[] = {
     { OPT_BACKEND,     "--backend",       NULL, "NAME",         LOWER & ~EXPLAIN, "c or llvm (default: what the output is called; c)" },
     { OPT_MATH,        "--math",          NULL, "fast|strict",  LOWER,           "strict: the same bits from every compiler (default fast)" },
     { OPT_BLAS,        "--blas",          NULL, "LIBRARY",      LOWER,           "openblas or builtin (default): who multiplies plain matrices" },
-    { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 convolutions: auto (default), direct, winograd2 or winograd4" },
+    { OPT_CONV,        "--conv",          NULL, "ALGORITHM",    LOWER,           "of 3x3 and 1x1 convolutions: auto (default), direct, winograd2, winograd4 or strassen" },
     { OPT_PIECE,       "--piece",         NULL, "N",            LOWER,           "images that inference takes through the whole network at a time, at most\n"
       "                             (default: by cost)" },
     { OPT_TUNE,        "--tune",          NULL, "[=FILE]",      LOWER,           "the fastest algorithm of every convolution as timed here; times and answers\n"

@@ -2,11 +2,11 @@
  * says which was the fastest.
  * A price is cycles of one processor for the whole batch, without what stands behind the convolution; in training the
  * packing of the weights is part of it, because it is done in every step. */
-#include "kernel/conv_winograd.h"
+#include "kernel/conv_strassen.h"
 #include "kernel/tuning.h"
 #include "kernel/weight_winograd.h"
 
-const char *const conv_algorithm_text[CONV_ALGORITHMS] = { "auto", "direct", "winograd2", "winograd4" };
+const char *const conv_algorithm_text[CONV_ALGORITHMS] = { "auto", "direct", "winograd2", "winograd4", "strassen" };
 
 typedef struct { ConvAlgorithm algorithm; double cost; } Candidate;
 
@@ -58,18 +58,35 @@ static int choose(const Lower *l, const Group *g, const Candidate *c, int count,
     return best;
 }
 
+/* Plans beside the direct nest, each with its algorithm; their number. */
+static int other_plans(const Lower *l, const Group *g, WinogradPlan plan[2], ConvAlgorithm algorithm[2]) {
+    int count = 0;
+    for (int i = 0; i < 2 && winograd_applies(l, g); i++, count++) {
+        algorithm[count] = i ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
+        plan[count] = winograd_plan(l, g, i ? 4 : 2);
+    }
+    if (strassen_applies(l, g)) {
+        algorithm[count] = CONV_STRASSEN;
+        plan[count++] = strassen_plan(l, g);
+    }
+    return count;
+}
+
 ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct) {
-    if (!winograd_applies(l, g))
-        return (ConvChoice){ .algorithm = CONV_DIRECT, .why = "" };
+    WinogradPlan plan[2];
+    ConvAlgorithm algorithm[2];
+    ConvChoice choice = { .algorithm = CONV_DIRECT, .why = "" };
+    int count = other_plans(l, g, plan, algorithm);
+    if (count == 0)
+        return choice;
     bool packs = conv_packs_each_time(l, direct->w);
-    WinogradPlan plan[2] = { winograd_plan(l, g, 2), winograd_plan(l, g, 4) };
     Candidate all[3] = { { CONV_DIRECT, conv_plan_cost(direct) + (packs ? conv_pack_cost(direct) : 0) } };
-    for (int i = 0; i < 2; i++)
-        all[1 + i] = (Candidate){ i ? CONV_WINOGRAD4 : CONV_WINOGRAD2, plan[i].cost + (packs ? plan[i].pack_cost : 0) };
-    ConvChoice choice;
-    int best = choose(l, g, all, COUNT(all), &choice.why);
+    for (int i = 0; i < count; i++)
+        all[1 + i] = (Candidate){ algorithm[i], plan[i].cost + (packs ? plan[i].pack_cost : 0) };
+    int best = choose(l, g, all, 1 + count, &choice.why);
     choice.algorithm = all[best].algorithm;
-    choice.plan = plan[best == 2];
+    if (best > 0)
+        choice.plan = plan[best - 1];
     return choice;
 }
 

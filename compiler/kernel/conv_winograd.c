@@ -3,24 +3,9 @@
  * A task that makes its own V transforms its range's tiles for all input channels into scratch, then takes panel after
  * panel: products of all n^2 points into M, and for every tile the transform of its results and the group's body.
  * Where V is made by a call before, a task is a range and one panel. */
-#include "kernel/conv_winograd.h"
+#include "kernel/conv_strassen.h"
 
-typedef struct {
-    Kernel *k;
-    const WinogradPlan *p;
-    Body *body;
-    int u, v, m;                           /* buffers */
-    int w;                                 /* the weights as they are, where the task transforms them */
-    int lines;                             /* scratch: half of the results' transform */
-    TileSource data;
-    Index unit, part;                      /* the range */
-    Index image;                           /* its first */
-    Index count;                           /* its tiles */
-    Index v_base;
-    Index panel;
-    InputRange inputs;                     /* what it reads */
-    Reg *acc;                              /* [slot][tile] */
-} Nest;
+typedef WinogradNest Nest;
 
 static Index zero(void) { return index_const(0); }
 static Index affine(Nest *c, const char *name, Index a) { return index_var(kb_index(c->k, name, INDEX_AFFINE, a, zero())); }
@@ -42,21 +27,26 @@ static void find_range(Nest *c) {
     }
 }
 
-static Index group_count(Nest *c) {
+Index winograd_groups(Nest *c) {
     int64_t count;
     if (index_is_const(&c->count, &count))
         return index_const(ceil_div(count, c->p->pixels));
     return index_var(kb_index(c->k, "groups", INDEX_DIV, index_plus(c->count, c->p->pixels - 1), index_const(c->p->pixels)));
 }
 
-static TileAt find_tile(Nest *c, Index slot) {
+Index winograd_tile(Nest *c, Index slot, Index *image) {
     const WinogradPlan *p = c->p;
-    Index image = c->image, tile = index_add(slot, index_scale(c->part, p->part_tiles));
-    if (p->unit > 1) {
-        image = index_add(image, index_var(kb_index(c->k, "image", INDEX_DIV, tile, index_const(p->image_tiles))));
-        tile = index_var(kb_index(c->k, "tile", INDEX_MOD, tile, index_const(p->image_tiles)));
-    }
-    return tile_find(c->k, &p->grid, image, tile);
+    Index tile = index_add(slot, index_scale(c->part, p->part_tiles));
+    *image = c->image;
+    if (p->unit == 1)
+        return tile;
+    *image = index_add(*image, index_var(kb_index(c->k, "image", INDEX_DIV, tile, index_const(p->image_tiles))));
+    return index_var(kb_index(c->k, "tile", INDEX_MOD, tile, index_const(p->image_tiles)));
+}
+
+static TileAt find_tile(Nest *c, Index slot) {
+    Index image, tile = winograd_tile(c, slot, &image);
+    return tile_find(c->k, &c->p->grid, image, tile);
 }
 
 /* ---- V: the operand's tiles ---- */
@@ -64,7 +54,11 @@ static TileAt find_tile(Nest *c, Index slot) {
 /* V of the range's tiles. */
 static void transform_range(Nest *c, Index begin, Index end) {
     const WinogradPlan *p = c->p;
-    Index group = index_var(kb_loop(c->k, "group", zero(), group_count(c), 1));
+    if (p->strassen) {
+        strassen_range(c, begin, end);
+        return;
+    }
+    Index group = index_var(kb_loop(c->k, "group", zero(), winograd_groups(c), 1));
     Index left = index_add(c->count, index_scale(group, -p->pixels));
     int last = kb_index(c->k, "tiles", INDEX_MIN, left, index_const(p->pixels));
     Index tile = index_var(kb_loop(c->k, "slot", zero(), index_var(last), 1));
@@ -104,7 +98,7 @@ static void sum_lanes(Nest *c, Index v, Index u, int count) {
     }
 }
 
-static Index sums_index(const WinogradPlan *p, Index point, Index tile, int slot) {
+Index winograd_sums(const WinogradPlan *p, Index point, Index tile, int slot) {
     Index at = index_add(index_scale(point, p->groups * p->pixels), tile);
     return index_scale(index_plus(index_scale(at, p->slots), slot), p->width);
 }
@@ -113,7 +107,7 @@ static int64_t sums_floats(const WinogradPlan *p) { return p->groups * p->pixels
 
 /* Where a register tile's sums are in M. */
 static Index tile_sums(Nest *c, Index point, Index group) {
-    return affine(c, "to", sums_index(c->p, point, index_scale(group, c->p->pixels), 0));
+    return affine(c, "to", winograd_sums(c->p, point, index_scale(group, c->p->pixels), 0));
 }
 
 static Index tile_sum(const Nest *c, Index to, int slot, int tile) {
@@ -152,13 +146,20 @@ static void sum_block(Nest *c, Index block, Index v, Index u, const Index *next)
         kb_end(c->k);
 }
 
+/* A loop over the slices of weights; by Strassen's algorithm every point has its own. */
+static WinogradSlice open_slices(Nest *c) {
+    if (!c->p->strassen)
+        return winograd_slices(c->k, &c->p->f);
+    return (WinogradSlice){ .slice = index_var(kb_loop(c->k, "point", zero(), index_const(c->p->points), 1)) };
+}
+
 /* All points of all tiles with one panel: n^2 products of matrices, those that share weights one after the other. */
 static void multiply(Nest *c) {
     const WinogradPlan *p = c->p;
     int64_t block_floats = p->lanes * p->slots * p->width, tile_block = (int64_t)p->pixels * p->width;
-    Index groups = group_count(c);
+    Index groups = winograd_groups(c);
     c->inputs = panel_inputs(c->k, &p->inputs, c->panel);
-    WinogradSlice slice = winograd_slices(c->k, &p->f);
+    WinogradSlice slice = open_slices(c);
     Index point = winograd_points(c->k, &p->f, &slice);
     Index group = index_var(kb_loop(c->k, "group", zero(), groups, 1));
     Index v = index_add(index_scale(group, p->points), point);
@@ -181,7 +182,7 @@ static void multiply(Nest *c) {
 static void multiply_by_block(Nest *c) {
     const WinogradPlan *p = c->p;
     int64_t tile_block = (int64_t)p->pixels * p->width;
-    Index groups = group_count(c), block = zero();
+    Index groups = winograd_groups(c), block = zero();
     c->inputs = panel_inputs(c->k, &p->inputs, c->panel);
     Index i = index_var(kb_loop(c->k, "i", zero(), index_const(sums_floats(p)), p->width));
     kb_store(c->k, ACCESS_VECTOR, c->m, i, kb_const(c->k, 0, true));
@@ -213,8 +214,8 @@ static void result_columns(Nest *c, Index tile) {
     const WinogradPlan *p = c->p;
     int n = p->f.n;
     Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
-    Index from = affine(c, "from", sums_index(p, j, tile, 0));
-    int64_t row = sums_index(p, index_const(n), zero(), 0).base;
+    Index from = affine(c, "from", winograd_sums(p, j, tile, 0));
+    int64_t row = winograd_sums(p, index_const(n), zero(), 0).base;
     for (int s = 0; s < p->slots; s++) {
         Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
         for (int i = 0; i < n; i++)
@@ -257,16 +258,24 @@ static void result_rows(Nest *c, const TileAt *t) {
     kb_end(c->k);
 }
 
-static void finish_panel(Nest *c) {
-    const WinogradPlan *p = c->p;
-    body_start(c->body);
-    for (int s = 0; s < p->slots; s++)
-        body_channels(c->body, s, index_plus(index_scale(c->panel, p->slots), s));
+static void finish_tiles(Nest *c) {
     Index tile = index_var(kb_loop(c->k, "tile", zero(), c->count, 1));
     TileAt t = find_tile(c, tile);
     result_columns(c, tile);
     result_rows(c, &t);
     kb_end(c->k);
+}
+
+static void finish_panel(Nest *c) {
+    const WinogradPlan *p = c->p;
+    int slots = winograd_body_slots(p);
+    body_start(c->body);
+    for (int s = 0; s < slots; s++)
+        body_channels(c->body, s, index_plus(index_scale(c->panel, slots), s));
+    if (p->strassen)
+        strassen_finish(c);
+    else
+        finish_tiles(c);
     Index row = index_add(index_scale(c->unit, p->parts), c->part);
     body_finish(c->body, c->panel, p->panels, row, p->parts, p->unit);
 }
@@ -304,6 +313,9 @@ static int data_argument(Lower *l, Kernel *k, const WinogradPlan *p) {
 static void data_source(Nest *c, int x) {
     const WinogradPlan *p = c->p;
     int64_t block_step = (int64_t)p->pixels * p->width;
+    c->x = x;
+    if (p->strassen)
+        return;
     c->data = (TileSource){ .k = c->k, .t = &p->f.data, .width = p->width, .size = { p->in[0], p->in[1] }, .off = { p->off[0], p->off[1] },
                             .blocks = p->blocks, .grid = &p->grid, .step = p->f.read_step, .from = x, .to = c->v, .point_step = p->blocks * block_step,
                             .block_step = block_step };
@@ -333,7 +345,8 @@ static int lower_data(Lower *l, const Group *g, const WinogradPlan *p, double *f
     PlannedCall *call = lower_call(l, c.k, false);
     call->tasks = p->parts * p->shares;
     call->unit = p->unit;
-    *flops = 4.0 * (double)(p->range_tiles * p->blocks * p->width * p->f.n) * winograd_operations(&p->f.data);
+    double operations = p->strassen ? STRASSEN_OPERATIONS : 2.0 * p->f.n * winograd_operations(&p->f.data);
+    *flops = 2 * (double)(p->range_tiles * p->blocks * p->width) * operations;
     call->flops = *flops / (double)p->shares;
     *flops *= (double)range_count(p);
     call->group = g;
@@ -372,13 +385,15 @@ static void build(Nest *c) {
 }
 
 static double nominal_flops(const WinogradPlan *p) {
+    if (p->strassen)
+        return strassen_flops(p);
     double pixels = (double)(p->backward ? p->in[0] * p->in[1] : p->out[0] * p->out[1]);
     return 2 * (double)p->images * pixels * (double)(p->out_channels * p->in_channels) * WINOGRAD_TAPS * WINOGRAD_TAPS;
 }
 
 void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why) {
     double data_flops = 0;
-    int weights = p->packs ? -1 : pack_winograd(l, g, p);
+    int weights = p->packs ? -1 : p->strassen ? pack_strassen(l, g, p) : pack_winograd(l, g, p);
     int data = p->split ? lower_data(l, g, p, &data_flops) : -1;
     Nest c = { .k = lower_kernel(l, g, ""), .p = p, .v_base = zero(), .part = zero() };
     Writer *title = writer_new(l->arena);
@@ -395,7 +410,7 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
         c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
     if (!p->packs)
         c.k->buffers[c.u].store = p->storage;
-    c.body = body_new(l, c.k, g, p->slots);
+    c.body = body_new(l, c.k, g, winograd_body_slots(p));
     if (!p->split) {
         c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));
         data_source(&c, x);
@@ -403,7 +418,8 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
     if (p->packs)
         c.u = kb_scratch(c.k, "u", ELEM_F32, p->panel_floats / p->blocks);
     c.m = kb_scratch(c.k, "m", ELEM_F32, sums_floats(p));
-    c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.result.rows * p->f.n * p->width);
+    if (!p->strassen)
+        c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.result.rows * p->f.n * p->width);
     c.acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
     for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
         c.acc[i] = NO_REG;

@@ -17,10 +17,12 @@
 
 typedef struct {
     Winograd f;
-    int points, slices;                    /* n^2, distinct^2 */
+    bool strassen;                         /* of conv_strassen.h: without f, in, out, off and grid */
+    int points, slices;                    /* n^2, distinct^2; the same without f */
     bool backward;                         /* CONV_INPUT */
     Node *x, *w, *y;
     int64_t images, in_channels, out_channels;
+    int64_t image_pixels;                  /* results of an image */
     int64_t blocks, lanes;                 /* of input channels; of one block */
     PanelInputs inputs;                    /* input blocks that a panel reads */
     int64_t in[2], out[2], off[2], image_tiles;
@@ -42,12 +44,13 @@ typedef struct {
 /* Whether a window can be computed so at all, and the group's anchor. */
 bool winograd_window(const Lower *l, const Window *w);
 bool winograd_applies(const Lower *l, const Group *g);
-/* The cheapest plan for this m. */
+/* The cheapest plan for this m; of p, in which all is set that does not depend on tiles and tasks. */
 WinogradPlan winograd_plan(const Lower *l, const Group *g, int m);
+WinogradPlan winograd_cheapest(const Target *t, WinogradPlan p);
 void winograd_plan_print(Writer *out, const WinogradPlan *p);
 
 /* conv_choose.c: what computes a convolution, with the prices of all that could, for readers. */
-typedef struct { ConvAlgorithm algorithm; WinogradPlan plan; const char *why; } ConvChoice;
+typedef struct { ConvAlgorithm algorithm; WinogradPlan plan; const char *why; } ConvChoice;   /* plan: unless direct */
 ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct);
 
 /* conv_winograd.c: appends the calls. `why`: for readers, behind the plan. */
@@ -57,6 +60,31 @@ int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p);
 /* Emits what transforms one input block of a panel to the start of `to`, as if it were the only one. */
 void pack_winograd_block(Kernel *k, const WinogradPlan *p, int from, int to, Index panel, Index block);
 
+/* The nest while it is built; conv_winograd.c has it, conv_strassen.c fills in the transforms of its own. */
+typedef struct {
+    Kernel *k;
+    const WinogradPlan *p;
+    Body *body;
+    int u, v, m;                           /* buffers */
+    int w;                                 /* the weights as they are, where the task transforms them */
+    int lines;                             /* scratch: half of the results' transform */
+    int x;                                 /* the operand, where this kernel reads it */
+    TileSource data;
+    Index unit, part;                      /* the range */
+    Index image;                           /* its first */
+    Index count;                           /* its tiles */
+    Index v_base;
+    Index panel;
+    InputRange inputs;                     /* what it reads */
+    Reg *acc;                              /* [slot][tile] */
+} WinogradNest;
+/* Groups of P tiles of the range; image and tile of it that number `slot` of the range is; where its sums are in M. */
+Index winograd_groups(WinogradNest *c);
+Index winograd_tile(WinogradNest *c, Index slot, Index *image);
+Index winograd_sums(const WinogradPlan *p, Index point, Index tile, int slot);
+
+/* Output blocks that the body of a panel has. */
+static inline int winograd_body_slots(const WinogradPlan *p) { return p->strassen ? 2 * p->slots : p->slots; }
 static inline int winograd_unroll(const WinogradPlan *p) { return p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1; }
 
 static inline int64_t winograd_range_floats(const WinogradPlan *p) {

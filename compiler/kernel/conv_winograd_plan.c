@@ -1,6 +1,6 @@
 /* conv_winograd_plan.c - tiles, register tile and tasks of a convolution by Winograd's algorithm: every way that fits
  * the caches is priced, the cheapest is taken. Decisions depend on shapes and target alone. */
-#include "kernel/conv_winograd.h"
+#include "kernel/conv_strassen.h"
 
 #include <assert.h>
 
@@ -43,17 +43,17 @@ static double read_cost(const Target *t, double bytes, double resident) {
 
 /* One range's transforms, loads and stores included, of the operand and of one panel's results. */
 static double data_cost(const WinogradPlan *p) {
-    return (double)(p->range_tiles * p->blocks) * tile_cost(&p->f.data);
+    return (double)(p->range_tiles * p->blocks) * (p->strassen ? STRASSEN_DATA_COST : tile_cost(&p->f.data));
 }
 
 static double result_cost(const WinogradPlan *p) {
-    return (double)(p->range_tiles * p->slots) * tile_cost(&p->f.result);
+    return (double)(p->range_tiles * p->slots) * (p->strassen ? STRASSEN_RESULT_COST : tile_cost(&p->f.result));
 }
 
 /* Products while `bytes` that they multiply with stream in: the longer of the two, and what of the other does not hide. */
-static double overlapped(const Target *t, double products, double bytes, double resident) {
-    double stream = bytes / (resident <= (double)t->l2 / 2 ? 32 : resident <= 16e6 ? 14 : 10);
-    return products > stream ? products + 0.3 * stream : stream + 0.3 * products;
+static double overlapped(const WinogradPlan *p, const Target *t, double products, double bytes, double resident) {
+    double stream = bytes / (resident <= (double)t->l2 / 2 ? 32 : resident <= 16e6 ? 14 : 10), rest = p->strassen ? 0.1 : 0.3;
+    return products > stream ? products + rest * stream : stream + 0.3 * products;
 }
 
 /* All products. A slice of weights streams in while the first group of tiles is multiplied, from memory for the first range; the
@@ -64,8 +64,8 @@ static double product_cost(const WinogradPlan *p, const Target *t, double ranges
     double uses = (double)(p->groups * p->points) / p->slices;
     if (p->packs)                              /* one range, and weights that are in the cache */
         return uses * group;
-    double first = overlapped(t, group, weights, 1e9);
-    double again = overlapped(t, (ranges - 1) * group, (ranges - 1) * weights, weights);
+    double first = p->strassen ? group + weights / 10 : overlapped(p, t, group, weights, 1e9);   /* as for the direct nest */
+    double again = overlapped(p, t, (ranges - 1) * group, (ranges - 1) * weights, weights);
     double others = (uses - 1) * group;
     if (slice > (double)t->l1 / 2)
         others += read_cost(t, (uses - 1) * weights, slice);
@@ -80,10 +80,12 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
     double whole = weights + (double)value_floats(p->x, p->width) * 4;
     double cost = ranges * task + product_cost(p, t, ranges);
     if (p->split) {
-        cost += read_cost(t, 2 * data * ranges, data * ranges) + 2000;
+        double hidden = p->strassen ? 1 : 2;       /* few additions, behind which little of the traffic hides */
+        cost += 2 / hidden * read_cost(t, 2 * data * ranges, data * ranges) + 2000;
         cost += read_cost(t, data * ranges * panels, p->panel_inner ? data : data * ranges);
     } else {
-        cost += read_cost(t, data * ranges * panels, data + sums + min64((int64_t)whole, t->l2 / 4));
+        double beside = p->strassen ? 0 : min64((int64_t)whole, t->l2 / 4);
+        cost += read_cost(t, data * ranges * panels, data + sums + beside);
     }
     if (p->packs)                              /* sums wait in M from block to block */
         cost += panels * (double)p->blocks * read_cost(t, 2 * sums, sums);
@@ -92,6 +94,8 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
 
 /* The weights' transform; transformed ones go to memory unless the task keeps them. */
 static double pack_cost(const WinogradPlan *p) {
+    if (p->strassen)
+        return strassen_pack_cost(p);
     enum { BYTES_PER_CYCLE = 40, TO_TRANSPOSE = 12, TO_STORE = 4 };
     double vectors = (double)(p->inputs.most * p->lanes) * (double)(p->panels * p->slots);
     double operations = (WINOGRAD_TAPS + p->f.distinct) * winograd_operations(&p->f.weights) + TO_STORE * p->slices;
@@ -163,6 +167,20 @@ static Winograd transforms(const Node *a, int m) {
     return a->op == OP_CONV_INPUT && w->stride[0] == 2 ? winograd_make_input(m, w->pad_lo[0] % 2) : winograd_make(m, (int)w->stride[0]);
 }
 
+WinogradPlan winograd_cheapest(const Target *t, WinogradPlan p) {
+    WinogradPlan best = { .cost = 0 };
+    int64_t out_blocks = ceil_div(p.out_channels, p.width);
+    for (int slots = 1; slots <= (p.strassen ? 4 : 8); slots++)
+        if (out_blocks % slots == 0 && conv_tile_pixels(t, slots) > 0)
+            try_slots(&best, p, t, slots);
+    int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
+    if (!best.packs)
+        best.ahead = ahead_plan(t, best.inputs.most * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.inputs.most * best.lanes, winograd_unroll(&best));
+    best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
+    best.shares = ceil_div(best.blocks, best.share_blocks);
+    return best;
+}
+
 WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
     const Node *a = g->anchor;
     WinogradPlan p = { .f = transforms(a, m), .backward = a->op == OP_CONV_INPUT, .x = a->in[0], .w = a->in[1], .y = g->anchor,
@@ -183,23 +201,17 @@ WinogradPlan winograd_plan(const Lower *l, const Group *g, int m) {
         p.grid.count[i] = ceil_div(p.out[i], p.f.result.rows);
     }
     p.image_tiles = p.grid.count[0] * p.grid.count[1];
-    WinogradPlan best = { .cost = 0 };
-    int64_t out_blocks = ceil_div(p.out_channels, p.width);
-    for (int slots = 1; slots <= 8; slots++)
-        if (out_blocks % slots == 0 && conv_tile_pixels(l->target, slots) > 0)
-            try_slots(&best, p, l->target, slots);
-    int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
-    if (!best.packs)
-        best.ahead = ahead_plan(l->target, best.inputs.most * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.inputs.most * best.lanes, winograd_unroll(&best));
-    best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
-    best.shares = ceil_div(best.blocks, best.share_blocks);
-    return best;
+    return winograd_cheapest(l->target, p);
 }
 
 void winograd_plan_print(Writer *out, const WinogradPlan *p) {
-    writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3%s), tile %d x %d tiles of %lld, %lld panels of %lld KiB, ",
-                  p->backward ? "conv.input" : "conv", (long long)p->in_channels, (long long)p->out_channels, p->f.m, p->f.m, winograd_stride_text(&p->f),
-                  p->slots * p->width, p->pixels, (long long)p->image_tiles, (long long)p->panels, (long long)(weight_bytes(p) / p->panels / 1024));
+    if (p->strassen)
+        strassen_plan_print(out, p);
+    else
+        writer_printf(out, "%s %lld->%lld: winograd F(%dx%d, 3x3%s), ", p->backward ? "conv.input" : "conv", (long long)p->in_channels,
+                      (long long)p->out_channels, p->f.m, p->f.m, winograd_stride_text(&p->f));
+    writer_printf(out, "tile %d x %d tiles of %lld, %lld panels of %lld KiB, ", p->slots * p->width, p->pixels,
+                  (long long)p->image_tiles, (long long)p->panels, (long long)(weight_bytes(p) / p->panels / 1024));
     if (p->unit > 1)
         writer_printf(out, "tasks of %lld images", (long long)p->unit);
     else

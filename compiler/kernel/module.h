@@ -43,8 +43,8 @@ typedef struct Grouping Grouping;
 
 /* How convolutions are computed. Winograd's algorithms are for windows of 3x3 with stride 1, and never for strict
  * arithmetic; everything else is direct whatever is asked for. */
-typedef enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_ALGORITHMS } ConvAlgorithm;
-extern const char *const conv_algorithm_text[CONV_ALGORITHMS];    /* "auto", "direct", "winograd2", "winograd4" */
+typedef enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_STRASSEN, CONV_ALGORITHMS } ConvAlgorithm;
+extern const char *const conv_algorithm_text[CONV_ALGORITHMS];    /* "auto", "direct", "winograd2", "winograd4", "strassen" */
 
 /* A convolution that several algorithms could compute. */
 typedef struct TuningSection TuningSection;
