@@ -234,7 +234,7 @@ static int refuse(void *arg, SalunError *err) {
 /* A step and its update in one, by an entry of its own or by the two: the same, or nothing where the loss or the gate says so. */
 static void test_train_step(void **state) {
     (void)state;
-    static const SalunCall calls[] = { tiny_step_calls[0], tiny_step_calls[1], tiny_update_calls[0] };
+    const SalunCall calls[] = { tiny_step_calls[0], tiny_step_calls[1], tiny_update_calls[0] };
     SalunProgram together = tiny_program;
     together.train = (SalunEntry){ "train", calls, 3 };
     const SalunProgram *programs[] = { &tiny_program, &together };
