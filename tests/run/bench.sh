@@ -36,7 +36,7 @@ check "its results have the form they should" form
 check "sweep" "$bench" "${short[@]}" --sweep --quick --only 'groups|target portable' --backend gcc --json "$work/sweep.json"
 tuned() {
     "$bench" "${short[@]}" --tune --only 'C-18 batch 1 inference' --backend gcc --json "$work/tuning.json" >"$work/tuning" &&
-        grep -qE '^SaluNet-C-18 batch 1 inference +1 .* 11 +[0-9]+ +[0-9]+ *$' "$work/tuning"
+        grep -qE '^SaluNet-C-18 batch 1 inference +1 .* 14 +[0-9]+ +[0-9]+ *$' "$work/tuning"
 }
 check "tune" tuned
 finish
