@@ -10,7 +10,8 @@ kills=${3:-36}
 shift $(($# < 3 ? $# : 3))
 work=$(mktemp -d "${TMPDIR:-/tmp}/kill_resume.XXXXXX")
 pid=
-trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null; rm -rf "$work"' EXIT
+# A child that SIGTERM meets before it becomes the program may still have the trap: the folder is not its own.
+trap 'if [ "$BASHPID" = $$ ]; then [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null; rm -rf "$work"; fi' EXIT
 fail() {
     echo "kill_resume: $*" >&2
     tail -n 3 "$work/stderr" >&2
