@@ -57,6 +57,10 @@ ConvChoice conv_choose(const Lower *l, const Group *g, const ConvPlan *direct);
 void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const char *why);
 /* pack_winograd.c: appends the call that transforms p's weights; the temporary that holds U. */
 int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p);
+/* The kernel around a transform of weights, a task per panel and input block, and its call; `flops`: of a transformed weight. */
+typedef struct { Kernel *k; const WinogradPlan *p; int from, to, temp; bool constant; Index panel, block; } PackNest;
+PackNest pack_winograd_begin(Lower *l, const Group *g, const WinogradPlan *p);
+int pack_winograd_end(Lower *l, const Group *g, const PackNest *n, double flops);
 /* Emits what transforms one input block of a panel to the start of `to`, as if it were the only one. */
 void pack_winograd_block(Kernel *k, const WinogradPlan *p, int from, int to, Index panel, Index block);
 

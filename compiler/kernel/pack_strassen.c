@@ -74,27 +74,10 @@ static void pack_part(Pack *s, Index panel, Index block) {
 }
 
 int pack_strassen(Lower *l, const Group *g, const WinogradPlan *p) {
-    bool constant = pack_is_constant(p->w);
-    int64_t count = p->panels * p->panel_floats;
-    int temp = lower_temp(l, count * store_bytes(p->storage), constant, "transformed weights");
-    Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p };
-    s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
-    s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
-    s.k->buffers[s.to].store = p->storage;
+    PackNest n = pack_winograd_begin(l, g, p);
+    Pack s = { .k = n.k, .p = p, .from = n.from, .to = n.to };
     if (!p->backward)
         s.rows = kb_scratch(s.k, "rows", ELEM_F32, (int64_t)p->points * p->width * p->width);
-    Index panel = index_var(VAR_TASK), block = zero();
-    if (p->blocks > 1) {
-        panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->blocks)));
-        block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->blocks)));
-    }
-    pack_part(&s, panel, block);
-    kernel_finish(s.k);
-    PlannedCall *c = lower_call(l, s.k, constant);
-    c->group = g;
-    c->tasks = p->panels * p->blocks;
-    c->flops = (double)p->panel_floats * 2 / (double)p->blocks;
-    call_arg_value(c, p->w);
-    call_arg_temp(c, temp);
-    return temp;
+    pack_part(&s, n.panel, n.block);
+    return pack_winograd_end(l, g, &n, 2);
 }

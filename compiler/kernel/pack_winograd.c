@@ -108,27 +108,36 @@ void pack_winograd_block(Kernel *k, const WinogradPlan *p, int from, int to, Ind
     transform_block(&s, panel, block, index_const(0), p->lanes * p->slots * p->width);
 }
 
-int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
-    bool constant = pack_is_constant(p->w);
+PackNest pack_winograd_begin(Lower *l, const Group *g, const WinogradPlan *p) {
+    PackNest n = { .k = lower_kernel(l, g, "_pack"), .p = p, .constant = pack_is_constant(p->w), .block = index_const(0) };
     int64_t count = p->panels * p->panel_floats;
-    int temp = lower_temp(l, count * store_bytes(p->storage), constant, "transformed weights");
-    Pack s = { .k = lower_kernel(l, g, "_pack"), .p = p };
-    s.from = kb_arg(s.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
-    s.to = kb_arg(s.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
-    s.k->buffers[s.to].store = p->storage;
-    Index panel = index_var(VAR_TASK), block = index_const(0);
+    n.temp = lower_temp(l, count * store_bytes(p->storage), n.constant, "transformed weights");
+    n.from = kb_arg(n.k, "w", ELEM_F32, false, shape_count(&p->w->shape), shape_text(l->arena, TYPE_F32, &p->w->shape));
+    n.to = kb_arg(n.k, "packed", ELEM_F32, true, count, "[panel][point][channel][channels]");
+    n.k->buffers[n.to].store = p->storage;
+    n.panel = index_var(VAR_TASK);
     if (p->inputs.most > 1) {
-        panel = index_var(kb_index(s.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->inputs.most)));
-        block = index_var(kb_index(s.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->inputs.most)));
+        n.panel = index_var(kb_index(n.k, "panel", INDEX_DIV, index_var(VAR_TASK), index_const(p->inputs.most)));
+        n.block = index_var(kb_index(n.k, "block", INDEX_MOD, index_var(VAR_TASK), index_const(p->inputs.most)));
     }
-    Index to = index_add(index_scale(block, p->lanes * p->slots * p->width), index_scale(panel, p->panel_floats));
-    transform_block(&s, panel, block, to, p->inputs.most * p->lanes * p->slots * p->width);
-    kernel_finish(s.k);
-    PlannedCall *c = lower_call(l, s.k, constant);
+    return n;
+}
+
+int pack_winograd_end(Lower *l, const Group *g, const PackNest *n, double flops) {
+    kernel_finish(n->k);
+    PlannedCall *c = lower_call(l, n->k, n->constant);
     c->group = g;
-    c->tasks = p->panels * p->inputs.most;
-    c->flops = (double)p->panel_floats * 4 / (double)p->inputs.most;
-    call_arg_value(c, p->w);
-    call_arg_temp(c, temp);
-    return temp;
+    c->tasks = n->p->panels * n->p->inputs.most;
+    c->flops = (double)n->p->panel_floats * flops / (double)n->p->inputs.most;
+    call_arg_value(c, n->p->w);
+    call_arg_temp(c, n->temp);
+    return n->temp;
+}
+
+int pack_winograd(Lower *l, const Group *g, const WinogradPlan *p) {
+    PackNest n = pack_winograd_begin(l, g, p);
+    Pack s = { .k = n.k, .p = p, .from = n.from, .to = n.to };
+    Index to = index_add(index_scale(n.block, p->lanes * p->slots * p->width), index_scale(n.panel, p->panel_floats));
+    transform_block(&s, n.panel, n.block, to, p->inputs.most * p->lanes * p->slots * p->width);
+    return pack_winograd_end(l, g, &n, 4);
 }
