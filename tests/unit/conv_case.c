@@ -172,6 +172,16 @@ Module *lower_case(Arena *a, const Case *c, const LowerOptions *o) {
     return module_lower(a, p, o);
 }
 
+bool case_is_titled(const Case *c, const LowerOptions *o, const char *text) {
+    Arena *a = arena_new(0);
+    Module *m = lower_case(a, c, o);
+    bool found = false;
+    for (int i = 0; i < m->kernel_count; i++)
+        found = found || strstr(m->kernels[i]->title, text);
+    arena_destroy(a);
+    return found;
+}
+
 static const char *case_text(Arena *a, const Case *c, const LowerOptions *o) {
     Writer *w = writer_new(a);
     writer_printf(w, "%s %s batch %d n %d channels %d -> %d groups %d%s body %d:", op_info[c->op].text, o->target->name, (int)c->batch, (int)c->n,

@@ -26,6 +26,8 @@ typedef struct {
 
 Window window_of(const Case *c);
 Module *lower_case(Arena *a, const Case *c, const LowerOptions *o);
+/* Whether a kernel of it says `text` in its title. */
+bool case_is_titled(const Case *c, const LowerOptions *o, const char *text);
 /* The program's memory with inputs and weights of `seed`; image i is the same at any capacity. */
 Memory prepare_memory(Arena *a, const Module *m, uint64_t seed);
 void run_entry(const Module *m, Memory *mem, EntryId entry, int64_t n);

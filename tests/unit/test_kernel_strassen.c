@@ -19,15 +19,7 @@ static LowerOptions options(int target, ConvAlgorithm a) {
     return (LowerOptions){ .target = target_find(targets[target]), .math = MATH_FAST, .conv = a };
 }
 
-static bool uses_strassen(const Case *c, const LowerOptions *o) {
-    Arena *a = arena_new(0);
-    Module *m = lower_case(a, c, o);
-    bool found = false;
-    for (int i = 0; i < m->kernel_count; i++)
-        found = found || strstr(m->kernels[i]->title, ": strassen, ");
-    arena_destroy(a);
-    return found;
-}
+static bool uses_strassen(const Case *c, const LowerOptions *o) { return case_is_titled(c, o, ": strassen, "); }
 
 enum { SEED = 7 };
 static const double tolerance = 2e-5;

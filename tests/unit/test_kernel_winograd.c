@@ -22,15 +22,7 @@ static LowerOptions options(int target, ConvAlgorithm a) {
 
 static double tolerance(ConvAlgorithm a) { return a == CONV_WINOGRAD4 ? 4e-5 : 2e-5; }
 
-static bool uses_winograd(const Case *c, const LowerOptions *o) {
-    Arena *a = arena_new(0);
-    Module *m = lower_case(a, c, o);
-    bool found = false;
-    for (int i = 0; i < m->kernel_count; i++)
-        found = found || strstr(m->kernels[i]->title, "winograd F(");
-    arena_destroy(a);
-    return found;
-}
+static bool uses_winograd(const Case *c, const LowerOptions *o) { return case_is_titled(c, o, "winograd F("); }
 
 static void each_operation(Case c) {
     for (int i = 0; i < COUNT(ops); i++)
