@@ -24,15 +24,16 @@ TILE, TILES_COUNT_BELOW = 4, 8               # Winograd's F(4x4, 3x3)
 
 
 class Shape:
-    """A stack of equal layers, or a network of models/ with options."""
+    """A stack of equal layers, or a network of models/; `options` are given to it, `side` is that of its images where none says it."""
 
-    def __init__(self, file="stack", batch=4, size=28, classes=10, **options):
+    def __init__(self, file="stack", batch=4, side=28, classes=10, **options):
         self.conv = options.pop("conv", "")
         self.file, self.batch, self.options, self.classes = file, batch, options, classes
         if file == "stack":
             self.dims = (3, options.get("height", 28), options.get("columns", 28))
         else:
-            self.dims = (1 if file == "smallnet" else 3, options.get("size", size), options.get("size", size))
+            side = options.get("size", side)
+            self.dims = (1 if file == "smallnet" else 3, side, side)
 
     def name(self):
         words = [f"{k} {v}" for k, v in self.options.items()] + [f"batch {self.batch}"] + [self.conv] * bool(self.conv)
