@@ -243,6 +243,44 @@ static uint64_t hash_prepared(const Module *m) {
     return table_hash(w->data, w->length) ^ (m->constants_bytes ? table_hash(m->constants, (size_t)m->constants_bytes) : 0);
 }
 
+static void print_tensors(Writer *w, const Program *p) {
+    for (int i = 0; i < p->tensor_count; i++) {
+        const TensorDecl *t = p->tensors[i];
+        writer_printf(w, "%s %d %" PRId64 " %" PRId64 " %" PRId64, t->name, t->is_state, t->offset, t->raw_offset, shape_count(&t->shape));
+        writer_printf(w, " %d %.17g %.17g %d %.17g %.17g\n", (int)t->init.kind, t->init.a, t->init.b, (int)t->constraint.kind, t->constraint.lo,
+                      t->constraint.hi);
+    }
+}
+
+/* What the runtime does by tables: how images become the input, augmentations, the schedule. */
+static void print_tables(Writer *w, const Program *p) {
+    for (int i = 0; i < p->pre_count; i++) {
+        const PreStep *s = &p->pre[i];
+        writer_printf(w, "%d %" PRId64, (int)s->kind, s->size);
+        for (int c = 0; c < s->channels; c++)
+            writer_printf(w, " %.17g %.17g", s->mean[c], s->std[c]);
+        writer_char(w, '\n');
+    }
+    for (int i = 0; i < p->recipe.augment_count; i++)
+        writer_printf(w, "%d %.17g\n", (int)p->recipe.augment[i].kind, p->recipe.augment[i].value);
+    for (int i = 0; i < p->recipe.schedule_count; i++) {
+        const SchedPart *s = &p->recipe.schedule[i];
+        writer_printf(w, "%d %.17g %.17g %.17g", (int)s->kind, s->epochs, s->to, s->gamma);
+        for (int k = 0; k < s->at_count; k++)
+            writer_printf(w, " %.17g", s->at[k]);
+        writer_char(w, '\n');
+    }
+}
+
+/* Of all that decides what a program computes and how it trains, but for what may be given to it as an option. */
+static uint64_t hash_module(const Module *m) {
+    Writer *w = writer_new(m->arena);
+    module_print(w, m);
+    print_tensors(w, m->program);
+    print_tables(w, m->program);
+    return table_hash(w->data, w->length) ^ (m->constants_bytes ? table_hash(m->constants, (size_t)m->constants_bytes) : 0);
+}
+
 Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     Module *m = NEW(arena, Module);
     *m = (Module){.arena = arena, .program = p, .target = o->target, .math = o->math, .blas = o->blas, .conv = o->conv, .tuning = o->tuning,
@@ -256,9 +294,7 @@ Module *module_lower(Arena *arena, Program *p, const LowerOptions *o) {
     lower_entry(m, ENTRY_UPDATE, p->update);
     lower_entry(m, ENTRY_TRAIN, p->train);
     lower_entry(m, ENTRY_FINISH, p->finish);
-    Writer *w = writer_new(arena);
-    module_print(w, m);
-    m->hash = table_hash(w->data, w->length);
+    m->hash = hash_module(m);
     m->prepared_hash = hash_prepared(m);
     return m;
 }

@@ -71,7 +71,7 @@ typedef struct {
     int slot_count;
     Grouping *grouping[ENTRY_COUNT];   /* NULL where not lowered, and of PREPARE */
     PlanRow *plan; int plan_count, plan_cap;
-    uint64_t hash;             /* of network, options, target, math, capacity */
+    uint64_t hash;             /* of network, options, recipe, target, math, capacity */
     uint64_t prepared_hash;    /* of what entry prepare does: equal where the same weights give the same bytes in the same places */
     bool blas;                 /* plain matrix products may call the BLAS */
     ConvAlgorithm conv;        /* AUTO: as timed, else the cheapest */

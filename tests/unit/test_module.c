@@ -574,9 +574,49 @@ static void test_train_clipped(void **state) {
     arena_destroy(a);
 }
 
+/* ---- the hash ---- */
+
+static uint64_t hash_after(void (*change)(Program *)) {
+    Arena *a = arena_new(0);
+    Program *p = make_program(a, 1, 2);
+    p->pre = NEW(a, PreStep);
+    *p->pre = (PreStep){.kind = PRE_NORMALIZE, .channels = 1, .mean = {0.1}, .std = {0.3}};
+    p->recipe.augment = NEW(a, Augment);
+    *p->recipe.augment = (Augment){AUG_PAD_CROP, 2};
+    p->recipe.schedule = NEW(a, SchedPart);
+    *p->recipe.schedule = (SchedPart){.kind = SCHED_COSINE};
+    p->pre_count = p->recipe.augment_count = p->recipe.schedule_count = 1;
+    change(p);
+    passes_run(p, &(PassOptions){.level = 1, .limit = -1, .verify = true});
+    LowerOptions o = {.target = target_find("portable"), .math = MATH_STRICT};
+    uint64_t hash = module_lower(a, p, &o)->hash;
+    arena_destroy(a);
+    return hash;
+}
+
+static void nothing(Program *p) { (void)p; }
+static void a_rate(Program *p) { p->recipe.lr = 3; }
+static void a_mean(Program *p) { p->pre->std[0] = 0.4; }
+static void a_crop(Program *p) { p->recipe.augment->value = 4; }
+static void a_schedule(Program *p) { p->recipe.schedule->kind = SCHED_CONST; }
+static void an_end(Program *p) { p->recipe.schedule->to = 0.01; }
+static void an_init(Program *p) { p->tensors[0]->init = (Init){INIT_NORMAL, 0.5, 0}; }
+static void a_name(Program *p) { p->tensors[0]->name = "other"; }
+
+/* A checkpoint belongs to programs of one hash: it tells apart all that training depends on, but for options of the program. */
+static void test_hash(void **state) {
+    (void)state;
+    static void (*const changes[])(Program *) = {a_mean, a_crop, a_schedule, an_end, an_init, a_name};
+    uint64_t same = hash_after(nothing);
+    assert_true(same == hash_after(a_rate));
+    for (int i = 0; i < COUNT(changes); i++)
+        if (hash_after(changes[i]) == same)
+            fail_msg("change %d is not in the hash", i);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks), cmocka_unit_test(test_places), cmocka_unit_test(test_recompute),
                                        cmocka_unit_test(test_train), cmocka_unit_test(test_train_clipped), cmocka_unit_test(test_pieces),
-                                       cmocka_unit_test(test_piece_price)};
+                                       cmocka_unit_test(test_piece_price), cmocka_unit_test(test_hash)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
