@@ -318,6 +318,13 @@ Body *body_new(Lower *l, Kernel *k, const Group *g, int slots) {
     return b;
 }
 
+Body *body_new_rolled(Lower *l, Kernel *k, const Group *g, int slots) {
+    Body *b = body_new(l, k, g, 1);
+    b->rolled = slots;
+    b->total = NEW_ARRAY(l->arena, Reg, g->sum_count + 1);
+    return b;
+}
+
 Body *body_new_pieces(Lower *l, Kernel *k, const Group *g) {
     Body *b = body_new(l, k, g, 1);
     assert(!b->blocked && g->sum_count == 0 && "pieces of a plain space");
@@ -326,15 +333,22 @@ Body *body_new_pieces(Lower *l, Kernel *k, const Group *g) {
     return b;
 }
 
+static Reg zero_sum(Body *b) {
+    Reg sum = kb_reg(b->k, ELEM_F32, true);
+    kb_set_const(b->k, sum, 0);
+    return sum;
+}
+
 void body_start(Body *b) {
     Index none[MAX_RANK] = {0};
     load_level(b, LEVEL_TASK, 0, none, index_const(0));
     body_emit_level(b, LEVEL_TASK, 0, none, index_const(0));
-    for (int i = 0; i < b->g->sum_count; i++)
-        for (int s = 0; s < b->slots; s++) {
-            b->sums[i][s] = kb_reg(b->k, ELEM_F32, true);
-            kb_set_const(b->k, b->sums[i][s], 0);
-        }
+    for (int i = 0; i < b->g->sum_count; i++) {
+        if (b->rolled)
+            b->total[i] = zero_sum(b);
+        for (int s = 0; s < b->slots; s++)
+            b->sums[i][s] = zero_sum(b);
+    }
     if (b->ragged) {
         b->iota = kb_iota(b->k);
         b->limit = kb_int(b->k, (int32_t)b->extent, true);
@@ -382,17 +396,41 @@ void body_prefetch(Body *b, Index first, int64_t count) {
         pack_prefetch(b->k, b->out_buffer[i], first, count);
 }
 
+void body_slot(Body *b, Index block) {
+    for (int i = 0; i < b->g->sum_count; i++)
+        kb_set_const(b->k, b->sums[i][0], 0);
+    body_channels(b, 0, block);
+}
+
+static int64_t sum_rows(const Body *b, int64_t rows, int64_t unit) {
+    return rows * (unit ? (module_images(b->l->module, b->l->entry) + unit - 1) / unit : 1);
+}
+
+void body_slot_end(Body *b, Index part, Index row, int64_t rows, int64_t unit) {
+    Index to = index_scale(index_add(index_scale(part, sum_rows(b, rows, unit)), row), b->width);
+    for (int i = 0; i < b->g->sum_count; i++) {
+        if (body_per_channel(b->g->sums[i]))
+            kb_store(b->k, ACCESS_VECTOR, b->sum_buffer[i], to, b->sums[i][0]);
+        else
+            kb_set(b->k, b->total[i], KOP_FADD, b->total[i], b->sums[i][0], NO_REG);
+    }
+}
+
 /* Partial sums: [panel][slot when per channel][row at capacity][W]. */
 void body_finish(Body *b, Index panel, int64_t panels, Index row, int64_t rows, int64_t unit) {
     b->panels = panels;
     b->rows = rows;
     b->unit = unit;
-    int64_t units = unit ? (module_images(b->l->module, b->l->entry) + unit - 1) / unit : 1;
-    int64_t all = rows * units;
+    int64_t all = sum_rows(b, rows, unit);
     for (int i = 0; i < b->g->sum_count; i++) {
-        int parts = body_per_channel(b->g->sums[i]) ? b->slots : 1;
+        int parts = !body_per_channel(b->g->sums[i]) ? 1 : b->rolled ? b->rolled : b->slots;
         b->sum_temp[i] = lower_temp(b->l, panels * parts * all * b->width * 4, false, "partial sums");
         b->k->buffers[b->sum_buffer[i]].count = panels * parts * all * b->width;
+        if (b->rolled) {
+            if (!body_per_channel(b->g->sums[i]))
+                kb_store(b->k, ACCESS_VECTOR, b->sum_buffer[i], index_scale(index_add(index_scale(panel, all), row), b->width), b->total[i]);
+            continue;
+        }
         if (parts == 1)
             for (int s = 1; s < b->slots; s++)
                 kb_set(b->k, b->sums[i][0], KOP_FADD, b->sums[i][0], b->sums[i][s], NO_REG);

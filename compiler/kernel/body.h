@@ -30,6 +30,7 @@ struct Body {
     Kernel *k;
     const Group *g;
     int width, slots;
+    int rolled;                  /* slots that run one after the other in a loop, all as slot 0; 0: they are unrolled */
     bool blocked;
     int axis;                    /* the vectors' axis in the space; -1: rank 0 */
     int64_t extent;              /* elements along it, flattened axes included */
@@ -41,6 +42,7 @@ struct Body {
     int *out_buffer;             /* per group output */
     MapTerms *maps;
     Reg (*sums)[8];              /* per side sum, per slot */
+    Reg *total;                  /* rolled: per side sum, of the slots that are done */
     Reg iota, limit;             /* ragged: lane numbers, and the extent in all lanes */
     Reg *mask;                   /* per slot: lanes that exist */
     Reg *value;                  /* per MAP, at the current point */

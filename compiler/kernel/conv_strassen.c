@@ -45,34 +45,36 @@ void strassen_range(WinogradNest *c, Index begin, Index end) {
         kb_end(c->k);
 }
 
-/* One slot of every part of the panel, at all pixels of a tile. */
-static void finish_slot(WinogradNest *c, Index tile, Index image, Index pixel, int slot) {
+/* The results of all tiles, in place of the products of the first points. */
+void strassen_results(WinogradNest *c) {
     const WinogradPlan *p = c->p;
-    int slots = winograd_body_slots(p), axis = c->p->y->attr.window.spatial + 1;
+    Index vector = index_var(kb_loop(c->k, "i", zero(), index_scale(c->count, (int64_t)p->slots * p->width), p->width));
     Reg in[STRASSEN_POINTS], out[STRASSEN_PARTS];
-    Index at[MAX_RANK];
     for (int i = 0; i < p->points; i++)
-        in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, winograd_sums(p, index_const(i), tile, slot));
+        in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, index_add(winograd_sums(p, index_const(i), zero(), zero()), vector));
     strassen_result(c->k, in, out);
-    for (int i = 0; i < MAX_RANK; i++)
-        at[i] = zero();
-    at[0] = image;
-    for (int q = 0; q < STRASSEN_PARTS; q++) {
-        int row = q / 2, part = q % 2 * p->slots + slot;
-        at[axis] = index_plus(pixel, row);
-        if (may_lack(p, row))
-            kb_if(c->k, at[axis], index_const(p->image_pixels));
-        body_point(c->body, part, at, index_plus(index_scale(c->panel, slots), part), out[q]);
-        if (may_lack(p, row))
-            kb_end(c->k);
-    }
+    for (int q = 0; q < STRASSEN_PARTS; q++)
+        kb_store(c->k, ACCESS_VECTOR, c->m, index_add(winograd_sums(p, index_const(q), zero(), zero()), vector), out[q]);
+    kb_end(c->k);
 }
 
-void strassen_finish(WinogradNest *c) {
+/* The group's body over all pixels of the slot number `part` of the panel, which is in its first or second half. */
+void strassen_finish_slot(WinogradNest *c, Index part, Index block) {
     const WinogradPlan *p = c->p;
+    int axis = p->y->attr.window.spatial + 1;
+    Index half = index_var(kb_index(c->k, "half", INDEX_DIV, part, index_const(p->slots))), slot = zero(), at[MAX_RANK];
+    if (p->slots > 1)
+        slot = index_var(kb_index(c->k, "slot", INDEX_MOD, part, index_const(p->slots)));
+    for (int i = 0; i < MAX_RANK; i++)
+        at[i] = zero();
     Index number = index_var(kb_loop(c->k, "tile", zero(), c->count, 1));
-    Index image, tile = winograd_tile(c, number, &image);
-    for (int s = 0; s < p->slots; s++)
-        finish_slot(c, number, image, index_scale(tile, 2), s);
+    Index tile = winograd_tile(c, number, &at[0]), pixel = index_scale(tile, 2), end = index_const(2);
+    if (may_lack(p, 1))
+        end = index_var(kb_index(c->k, "pixels", INDEX_MIN, index_plus(index_scale(pixel, -1), p->image_pixels), end));
+    Index row = index_var(kb_loop(c->k, "row", zero(), end, 1));
+    at[axis] = index_add(pixel, row);
+    Index point = index_add(index_scale(row, 2), half);
+    body_point(c->body, 0, at, block, kb_load(c->k, ACCESS_VECTOR, c->m, winograd_sums(p, point, number, slot)));
+    kb_end(c->k);
     kb_end(c->k);
 }

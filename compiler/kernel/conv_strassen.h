@@ -30,9 +30,11 @@ void strassen_plan_print(Writer *out, const WinogradPlan *p);
 double strassen_pack_cost(const WinogradPlan *p);   /* cycles of the weights' transform */
 double strassen_flops(const WinogradPlan *p);       /* of all products, as if none were saved */
 
-/* conv_strassen.c: V of the range's tiles, input blocks [begin, end); results and body of a panel. */
+/* conv_strassen.c: V of the range's tiles, input blocks [begin, end); the results of a panel, in place of the first products; the
+ * body over those of one of its output blocks, number `part` of the panel and `block` of all. */
 void strassen_range(WinogradNest *c, Index begin, Index end);
-void strassen_finish(WinogradNest *c);
+void strassen_results(WinogradNest *c);
+void strassen_finish_slot(WinogradNest *c, Index part, Index block);
 /* pack_strassen.c: appends the call that transforms p's weights; the temporary that holds U. */
 int pack_strassen(Lower *l, const Group *g, const WinogradPlan *p);
 #endif

@@ -98,16 +98,16 @@ static void sum_lanes(Nest *c, Index v, Index u, int count) {
     }
 }
 
-Index winograd_sums(const WinogradPlan *p, Index point, Index tile, int slot) {
+Index winograd_sums(const WinogradPlan *p, Index point, Index tile, Index slot) {
     Index at = index_add(index_scale(point, p->groups * p->pixels), tile);
-    return index_scale(index_plus(index_scale(at, p->slots), slot), p->width);
+    return index_scale(index_add(index_scale(at, p->slots), slot), p->width);
 }
 
 static int64_t sums_floats(const WinogradPlan *p) { return p->groups * p->pixels * p->points * p->slots * p->width; }
 
 /* Where a register tile's sums are in M. */
 static Index tile_sums(Nest *c, Index point, Index group) {
-    return affine(c, "to", winograd_sums(c->p, point, index_scale(group, c->p->pixels), 0));
+    return affine(c, "to", winograd_sums(c->p, point, index_scale(group, c->p->pixels), zero()));
 }
 
 static Index tile_sum(const Nest *c, Index to, int slot, int tile) {
@@ -205,78 +205,83 @@ static void multiply_by_block(Nest *c) {
 
 /* ---- results ---- */
 
-static Index line_index(const WinogradPlan *p, int slot, Index row, Index col) {
-    Index at = index_add(index_scale(index_plus(row, (int64_t)slot * p->f.result.rows), p->f.n), col);
-    return index_scale(at, p->width);
+static Index line_index(const WinogradPlan *p, Index row, Index col) {
+    return index_scale(index_add(index_scale(row, p->f.n), col), p->width);
 }
 
-static void result_columns(Nest *c, Index tile) {
+static void result_columns(Nest *c, Index tile, Index slot) {
     const WinogradPlan *p = c->p;
     int n = p->f.n;
     Index j = index_var(kb_loop(c->k, "j", zero(), index_const(n), 1));
-    Index from = affine(c, "from", winograd_sums(p, j, tile, 0));
-    int64_t row = winograd_sums(p, index_const(n), zero(), 0).base;
-    for (int s = 0; s < p->slots; s++) {
-        Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
-        for (int i = 0; i < n; i++)
-            in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, index_plus(from, i * row + (int64_t)s * p->width));
-        winograd_apply(c->k, &p->f.result, in, out);
-        for (int i = 0; i < p->f.result.rows; i++)
-            kb_store(c->k, ACCESS_VECTOR, c->lines, line_index(p, s, index_const(i), j), out[i]);
-    }
+    Index from = affine(c, "from", winograd_sums(p, j, tile, slot));
+    int64_t row = winograd_sums(p, index_const(n), zero(), zero()).base;
+    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+    for (int i = 0; i < n; i++)
+        in[i] = kb_load(c->k, ACCESS_VECTOR, c->m, index_plus(from, i * row));
+    winograd_apply(c->k, &p->f.result, in, out);
+    for (int i = 0; i < p->f.result.rows; i++)
+        kb_store(c->k, ACCESS_VECTOR, c->lines, line_index(p, index_const(i), j), out[i]);
     kb_end(c->k);
 }
 
-/* Rows of the tile that exist, and of each the columns that exist: the group's body. */
-static void result_rows(Nest *c, const TileAt *t) {
+/* Results of a tile along one dimension that exist, from number `first` on. */
+static Index existing(Nest *c, const char *name, Index first, int dim) {
+    int64_t m = c->p->f.result.rows, out = c->p->out[dim];
+    if (out % m == 0)
+        return index_const(m);
+    return index_var(kb_index(c->k, name, INDEX_MIN, index_plus(index_scale(first, -1), out), index_const(m)));
+}
+
+/* Rows of the tile that exist, results in place of what they are made of; then the group's body over the columns that exist. */
+static void result_rows(Nest *c, const TileAt *t, Index block) {
     const WinogradPlan *p = c->p;
     int m = p->f.result.rows, n = p->f.n;
-    Index end = index_const(m), at[MAX_RANK], row = index_scale(t->row, m), col = index_scale(t->col, m);
+    Index at[MAX_RANK], row = index_scale(t->row, m), col = index_scale(t->col, m);
     for (int i = 0; i < MAX_RANK; i++)
         at[i] = zero();
-    if (p->out[0] % m)
-        end = index_var(kb_index(c->k, "rows", INDEX_MIN, index_plus(index_scale(row, -1), p->out[0]), end));
-    Index i = index_var(kb_loop(c->k, "i", zero(), end, 1));
+    Index rows = existing(c, "rows", row, 0), columns = existing(c, "columns", col, 1);
+    Index i = index_var(kb_loop(c->k, "i", zero(), rows, 1));
+    Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
+    for (int j = 0; j < n; j++)
+        in[j] = kb_load(c->k, ACCESS_VECTOR, c->lines, line_index(p, i, index_const(j)));
+    winograd_apply(c->k, &p->f.result, in, out);
+    for (int j = 0; j < m; j++)
+        kb_store(c->k, ACCESS_VECTOR, c->lines, line_index(p, i, index_const(j)), out[j]);
+    Index j = index_var(kb_loop(c->k, "j", zero(), columns, 1));
     at[0] = t->image;
     at[2] = index_add(row, i);
-    for (int s = 0; s < p->slots; s++) {
-        Reg in[WINOGRAD_SIZE], out[WINOGRAD_SIZE];
-        for (int j = 0; j < n; j++)
-            in[j] = kb_load(c->k, ACCESS_VECTOR, c->lines, line_index(p, s, i, index_const(j)));
-        winograd_apply(c->k, &p->f.result, in, out);
-        Index block = index_plus(index_scale(c->panel, p->slots), s);
-        for (int j = 0; j < m; j++) {
-            at[3] = index_plus(col, j);
-            bool partial = p->out[1] % m > 0 && p->out[1] % m <= j;
-            if (partial)
-                kb_if(c->k, at[3], index_const(p->out[1]));
-            body_point(c->body, s, at, block, out[j]);
-            if (partial)
-                kb_end(c->k);
-        }
-    }
+    at[3] = index_add(col, j);
+    body_point(c->body, 0, at, block, kb_load(c->k, ACCESS_VECTOR, c->lines, line_index(p, i, j)));
+    kb_end(c->k);
     kb_end(c->k);
 }
 
-static void finish_tiles(Nest *c) {
+static void finish_slot(Nest *c, Index slot, Index block) {
     Index tile = index_var(kb_loop(c->k, "tile", zero(), c->count, 1));
     TileAt t = find_tile(c, tile);
-    result_columns(c, tile);
-    result_rows(c, &t);
+    result_columns(c, tile, slot);
+    result_rows(c, &t, block);
     kb_end(c->k);
 }
 
 static void finish_panel(Nest *c) {
     const WinogradPlan *p = c->p;
     int slots = winograd_body_slots(p);
-    body_start(c->body);
-    for (int s = 0; s < slots; s++)
-        body_channels(c->body, s, index_plus(index_scale(c->panel, slots), s));
+    Index slot = zero(), row = index_add(index_scale(c->unit, p->parts), c->part);
     if (p->strassen)
-        strassen_finish(c);
+        strassen_results(c);
+    body_start(c->body);
+    if (slots > 1)
+        slot = index_var(kb_loop(c->k, "slot", zero(), index_const(slots), 1));
+    Index block = index_add(index_scale(c->panel, slots), slot);
+    body_slot(c->body, block);
+    if (p->strassen)
+        strassen_finish_slot(c, slot, block);
     else
-        finish_tiles(c);
-    Index row = index_add(index_scale(c->unit, p->parts), c->part);
+        finish_slot(c, slot, block);
+    body_slot_end(c->body, block, row, p->parts, p->unit);
+    if (slots > 1)
+        kb_end(c->k);
     body_finish(c->body, c->panel, p->panels, row, p->parts, p->unit);
 }
 
@@ -410,7 +415,7 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
         c.u = kb_arg(c.k, "u", ELEM_F32, false, p->panels * p->panel_floats, "transformed weights");
     if (!p->packs)
         c.k->buffers[c.u].store = p->storage;
-    c.body = body_new(l, c.k, g, winograd_body_slots(p));
+    c.body = body_new_rolled(l, c.k, g, winograd_body_slots(p));
     if (!p->split) {
         c.v = kb_scratch(c.k, "v", ELEM_F32, winograd_range_floats(p));
         data_source(&c, x);
@@ -419,7 +424,7 @@ void lower_conv_winograd(Lower *l, const Group *g, const WinogradPlan *p, const 
         c.u = kb_scratch(c.k, "u", ELEM_F32, p->panel_floats / p->blocks);
     c.m = kb_scratch(c.k, "m", ELEM_F32, sums_floats(p));
     if (!p->strassen)
-        c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->slots * p->f.result.rows * p->f.n * p->width);
+        c.lines = kb_scratch(c.k, "lines", ELEM_F32, (int64_t)p->f.result.rows * p->f.n * p->width);
     c.acc = NEW_ARRAY(l->arena, Reg, p->slots * MAX_TILE_PIXELS);
     for (int i = 0; i < p->slots * MAX_TILE_PIXELS; i++)
         c.acc[i] = NO_REG;

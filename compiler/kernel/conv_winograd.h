@@ -85,7 +85,7 @@ typedef struct {
 /* Groups of P tiles of the range; image and tile of it that number `slot` of the range is; where its sums are in M. */
 Index winograd_groups(WinogradNest *c);
 Index winograd_tile(WinogradNest *c, Index slot, Index *image);
-Index winograd_sums(const WinogradPlan *p, Index point, Index tile, int slot);
+Index winograd_sums(const WinogradPlan *p, Index point, Index tile, Index slot);
 
 /* Output blocks that the body of a panel has. */
 static inline int winograd_body_slots(const WinogradPlan *p) { return p->strassen ? 2 * p->slots : p->slots; }

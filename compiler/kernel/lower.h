@@ -77,6 +77,11 @@ void body_prefetch(Body *b, Index first, int64_t count);
 void body_start(Body *b);
 void body_channels(Body *b, int slot, Index block);
 void body_point(Body *b, int slot, const Index *at, Index block, Reg acc);
+/* Slots one after the other in a loop, for less code, with the same bits: body_new_rolled, body_start, and in the loop body_slot,
+ * body_points as slot 0, body_slot_end with the slot's channel block `part` of all panels and body_finish's row, rows and unit. */
+Body *body_new_rolled(Lower *l, Kernel *k, const Group *g, int slots);
+void body_slot(Body *b, Index block);
+void body_slot_end(Body *b, Index part, Index row, int64_t rows, int64_t unit);
 /* The task's side sums go to row `row` of panel `panel` (its slots are the channel blocks panel * slots + slot).
  * Every task has its own (panel, row): 0 <= panel < panels, 0 <= row < rows * (unit ? ceil(n / unit) : 1),
  * rows of one unit of images consecutive: row = unit number * rows + position. */
