@@ -56,6 +56,12 @@ static double overlapped(const WinogradPlan *p, const Target *t, double products
     return products > stream ? products + rest * stream : stream + 0.3 * products;
 }
 
+/* What is fetched of the next slice of weights while one is multiplied. */
+static Ahead slices_ahead(const WinogradPlan *p, const Target *t, double ranges) {
+    int64_t lanes = p->inputs.most * p->lanes;
+    return ahead_plan(t, lanes * p->slots * p->width, p->groups, p->groups * (int64_t)ranges, lanes, winograd_unroll(p));
+}
+
 /* All products. A slice of weights streams in while the first group of tiles is multiplied, from memory for the first range; the
  * other groups and points find it in the cache of level 2, or of level 1 where it is small. */
 static double product_cost(const WinogradPlan *p, const Target *t, double ranges) {
@@ -64,7 +70,8 @@ static double product_cost(const WinogradPlan *p, const Target *t, double ranges
     double uses = (double)(p->groups * p->points) / p->slices;
     if (p->packs)                              /* one range, and weights that are in the cache */
         return uses * group;
-    double first = p->strassen ? group + weights / 10 : overlapped(p, t, group, weights, 1e9);   /* as for the direct nest */
+    bool fetched = !p->strassen || slices_ahead(p, t, ranges).lines > 0;
+    double first = fetched ? overlapped(p, t, group, weights, 1e9) : group + weights / 20;
     double again = overlapped(p, t, (ranges - 1) * group, (ranges - 1) * weights, weights);
     double others = (uses - 1) * group;
     if (slice > (double)t->l1 / 2)
@@ -80,9 +87,12 @@ static double plan_cost(const WinogradPlan *p, const Target *t) {
     double whole = weights + (double)value_floats(p->x, p->width) * 4;
     double cost = ranges * task + product_cost(p, t, ranges);
     if (p->split) {
-        double hidden = p->strassen ? 1 : 2;       /* few additions, behind which little of the traffic hides */
-        cost += 2 / hidden * read_cost(t, 2 * data * ranges, data * ranges) + 2000;
-        cost += read_cost(t, data * ranges * panels, p->panel_inner ? data : data * ranges);
+        double all = data * ranges, beyond = all > (double)t->l2 ? all - (double)t->l2 : 0;
+        double again = read_cost(t, all * panels, p->panel_inner ? data : all);
+        if (p->strassen)                       /* long runs of V, which the processor fetches ahead; few additions to hide stores */
+            cost += again / 2 + 2 * read_cost(t, 2 * beyond, all) + 2000;
+        else
+            cost += again + read_cost(t, 2 * all, all) + 2000;
     } else {
         double beside = p->strassen ? 0 : min64((int64_t)whole, t->l2 / 4);
         cost += read_cost(t, data * ranges * panels, data + sums + beside);
@@ -175,7 +185,7 @@ WinogradPlan winograd_cheapest(const Target *t, WinogradPlan p) {
             try_slots(&best, p, t, slots);
     int64_t ranges = ceil_div(best.images, best.unit) * best.parts;
     if (!best.packs)
-        best.ahead = ahead_plan(t, best.inputs.most * best.lanes * best.slots * best.width, best.groups, best.groups * ranges, best.inputs.most * best.lanes, winograd_unroll(&best));
+        best.ahead = slices_ahead(&best, t, (double)ranges);
     best.share_blocks = max64(1, best.blocks * ranges / MIN_SHARES);
     best.shares = ceil_div(best.blocks, best.share_blocks);
     return best;
