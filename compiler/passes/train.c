@@ -8,6 +8,8 @@
  * gradients must be there before the first parameter changes. */
 #include "passes/passes.h"
 
+#include <assert.h>
+
 static bool is_fused(const Effect *e) { return e->kind == EFFECT_GRADIENT && e->value->op == OP_CONV_WEIGHT; }
 
 /* The nodes of `from` once more; from's notes are the copies. */
@@ -20,6 +22,7 @@ static void copy_nodes(Graph *to, const Graph *from) {
             copy = graph_copy(to, n);
         for (int i = 0; i < copy->arity; i++)
             copy->in[i] = n->in[i]->note;
+        assert((n->op != OP_INPUT || copy->attr.input == n->attr.input) && "inputs stand in the order of ports");
         n->note = copy;
     }
     for (int i = 0; i < from->output_count; i++)
