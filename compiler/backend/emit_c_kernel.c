@@ -5,6 +5,7 @@
  * Short statements share a line. */
 #include "backend/emit_c_kernel.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LINE = 118 };
@@ -47,12 +48,21 @@ static void put(Emit *e, const char *type) {
 
 /* ---- statements ---- */
 
+static bool is_zero_vector(const Emit *e, const Stm *s) {
+    RegType t = e->k->regs[s->dst];
+    return s->kind == STM_CONST && t.vector && t.elem == ELEM_F32 && s->number == 0 && !signbit(s->number);
+}
+
 static void print_set(Emit *e, const Stm *s, const Scope *scope) {
     const RegInfo *r = &e->reg[s->dst];
+    bool declares = r->first == s && r->scope == scope;
     emit_c_reg(e, s->dst);
     writer_text(e->text, " = ");
-    emit_c_value(e, s);
-    put(e, r->first == s && r->scope == scope ? emit_c_reg_type(e->k->regs[s->dst]) : NULL);
+    if (declares && is_zero_vector(e, s))
+        writer_text(e->text, "{0}");
+    else
+        emit_c_value(e, s);
+    put(e, declares ? emit_c_reg_type(e->k->regs[s->dst]) : NULL);
 }
 
 static void print_index_set(Emit *e, const Stm *s) {

@@ -1,5 +1,6 @@
 /* emit_c_module.c - the tables of a module as constants of C, and the descriptor that the runtime reads. */
 #include "backend/emit_c.h"
+#include "support/table.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,50 +36,68 @@ static void print_dims(Writer *out, const Shape *s) {
 
 /* ---- entries ---- */
 
+static const char *const spaces[] = { "PARAMS", "STATES", "RAW", "GRADS", "SLOTS", "PREPARED", "BLOCK", "CONSTANTS" };
+
+static void print_place_macros(Writer *out) {
+    writer_text(out, "\n/* Places of arguments: a space and an offset in bytes. */\n");
+    for (int i = 0; i < COUNT(spaces); i++)
+        writer_printf(out, "#define %s(offset) {SALUN_%s, 0, offset}\n", spaces[i], spaces[i]);
+    writer_text(out, "#define INPUT(number, offset) {SALUN_INPUT + number, 0, offset}\n"
+                     "#define OUTPUT(number, offset) {SALUN_OUTPUT + number, 0, offset}\n");
+}
+
 static void print_place(Writer *out, MemPlace p) {
-    static const char *const spaces[] = { "PARAMS", "STATES", "RAW", "GRADS", "SLOTS", "PREPARED", "BLOCK", "CONSTANTS" };
     if (p.space < SPACE_INPUT)
-        writer_printf(out, "{SALUN_%s, 0, %lld}", spaces[p.space], (long long)p.offset);
+        writer_printf(out, "%s(%lld)", spaces[p.space], (long long)p.offset);
     else if (p.space < SPACE_OUTPUT)
-        writer_printf(out, "{SALUN_INPUT + %d, 0, %lld}", p.space - SPACE_INPUT, (long long)p.offset);
+        writer_printf(out, "INPUT(%d, %lld)", p.space - SPACE_INPUT, (long long)p.offset);
     else
-        writer_printf(out, "{SALUN_OUTPUT + %d, 0, %lld}", p.space - SPACE_OUTPUT, (long long)p.offset);
+        writer_printf(out, "OUTPUT(%d, %lld)", p.space - SPACE_OUTPUT, (long long)p.offset);
 }
 
-static void print_places(Writer *out, const Entry *e, const char *id) {
-    writer_printf(out, "\nstatic const SalunPlace %s_args[] = {\n", id);
-    for (int i = 0; i < e->count; i++) {
-        writer_text(out, "    ");
-        for (int k = 0; k < e->calls[i].arg_count; k++) {
-            print_place(out, e->calls[i].args[k]);
-            writer_text(out, k + 1 < e->calls[i].arg_count ? ", " : ",");
-        }
-        writer_text(out, e->calls[i].arg_count ? "\n" : "{0, 0, 0},\n");
+static const char *call_places(Arena *a, const Call *c) {
+    Writer *w = writer_new(a);
+    for (int k = 0; k < c->arg_count; k++) {
+        writer_text(w, k ? ", " : "");
+        print_place(w, c->args[k]);
     }
-    writer_text(out, "};\n");
+    return w->data ? w->data : "";
 }
 
-static void print_call(Writer *out, const Call *c, const char *id, int first, int tap) {
+/* A list of arguments that a call has had already is not printed again. known: the expressions that point to them. */
+static void print_places(Writer *out, const Entry *e, const char *id, Table *known) {
+    Writer *rows = writer_new(out->arena);
+    int at = 0;
+    for (int i = 0; i < e->count; i++) {
+        const char *places = call_places(out->arena, &e->calls[i]);
+        if (!places[0] || table_has(known, places))
+            continue;
+        table_set(known, places, arena_printf(out->arena, "%s_args + %d", id, at));
+        at += e->calls[i].arg_count;
+        writer_printf(rows, "    %s,\n", places);
+    }
+    if (at)
+        writer_printf(out, "\nstatic const SalunPlace %s_args[] = {\n%s};\n", id, rows->data);
+}
+
+static void print_call(Writer *out, const Call *c, const Table *known, int tap) {
+    const char *args = table_get(known, call_places(out->arena, c));
     writer_text(out, "    /* ");
     emit_c_comment(out, c->title ? c->title : c->kernel->name);
-    writer_printf(out, " */\n    {kernel_%s, %s_args + %d, %d, %d, \"%s\", %lld, %lld, ", c->kernel->name, id, first, c->arg_count, tap,
+    writer_printf(out, " */\n    {kernel_%s, %s, %d, %d, \"%s\", %lld, %lld, ", c->kernel->name, args ? args : "0", c->arg_count, tap,
                   c->kernel->name, (long long)c->tasks, (long long)c->unit);
     print_double(out, c->flops);
     writer_printf(out, ", %d, %d, %lld},\n", c->out, c->out_per_image, (long long)c->out_count);
 }
 
-static void print_entry(Writer *out, const Module *m, EntryId entry, const char *const *taps, int tap_count) {
+static void print_entry(Writer *out, const Module *m, EntryId entry, Table *known, const char *const *taps, int tap_count) {
     const Entry *e = &m->entry[entry];
     if (!e->count)
         return;
-    print_places(out, e, entry_text[entry]);
+    print_places(out, e, entry_text[entry], known);
     writer_printf(out, "static const SalunCall %s_calls[] = {\n", entry_text[entry]);
-    int first = 0;
-    for (int i = 0; i < e->count; i++) {
-        const Call *c = &e->calls[i];
-        print_call(out, c, entry_text[entry], first, emit_tap_index(taps, tap_count, c->tap));
-        first += c->arg_count ? c->arg_count : 1;
-    }
+    for (int i = 0; i < e->count; i++)
+        print_call(out, &e->calls[i], known, emit_tap_index(taps, tap_count, e->calls[i].tap));
     writer_text(out, "};\n");
 }
 
@@ -302,8 +321,10 @@ void emit_c_module(Writer *out, const Module *m, const EmitOptions *o) {
     const char *const *taps = emit_taps(m, &tap_count);
     EmitPorts ports = emit_ports(m);
     print_constants(out, m);
+    print_place_macros(out);
+    Table *known = table_new(out->arena);
     for (int i = 0; i < ENTRY_COUNT; i++)
-        print_entry(out, m, (EntryId)i, taps, tap_count);
+        print_entry(out, m, (EntryId)i, known, taps, tap_count);
     print_tensors(out, m->program);
     print_ports(out, "inputs", ports.inputs, ports.input_count);
     print_ports(out, "targets", ports.targets, ports.target_count);

@@ -19,6 +19,7 @@
 #include "kernel/lower.h"
 
 enum { MAX_TILE_PIXELS = 14, MAX_PHASES = 4, MAX_TILES = 32, MAX_NARROW = 8 };
+enum { LARGE_TILE = 24 };      /* vectors of a register tile from which on a loop over lanes costs nothing: 2 of them at a time, else 4 */
 
 typedef struct { int64_t count, so, r, si, off, doff, k0, dk, taps; } TapPhase;
 typedef struct { int64_t in, out; int phases; TapPhase phase[MAX_PHASES]; } TapDim;

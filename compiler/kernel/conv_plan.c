@@ -475,7 +475,7 @@ ConvPlan conv_plan(const Lower *l, const Group *g) {
     bool fits = plan_dims(&p);
     plan_strides(&p);
     choose_form(&p, l->target, g, fits);
-    p.unroll = p.narrow ? (int)p.narrow : divisor(p.lanes, 4);
+    p.unroll = p.narrow ? (int)p.narrow : divisor(p.lanes, p.slots * p.pixels < LARGE_TILE ? 4 : 2);
     p.border_unroll = p.narrow ? (int)p.narrow : divisor(p.lanes, 2);
     if (p.form == CONV_TILED && statements(&p) > MAX_STATEMENTS)
         become_points(&p, "the borders of this window take too many tiles");

@@ -89,7 +89,9 @@ Index winograd_sums(const WinogradPlan *p, Index point, Index tile, Index slot);
 
 /* Output blocks that the body of a panel has. */
 static inline int winograd_body_slots(const WinogradPlan *p) { return p->strassen ? 2 * p->slots : p->slots; }
-static inline int winograd_unroll(const WinogradPlan *p) { return p->lanes % 4 == 0 ? 4 : p->lanes % 2 == 0 ? 2 : 1; }
+static inline int winograd_unroll(const WinogradPlan *p) {
+    return p->lanes % 4 == 0 && p->slots * p->pixels < LARGE_TILE ? 4 : p->lanes % 2 == 0 ? 2 : 1;
+}
 
 static inline int64_t winograd_range_floats(const WinogradPlan *p) {
     return p->groups * p->points * p->blocks * p->pixels * p->width;
