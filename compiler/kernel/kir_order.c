@@ -1,18 +1,26 @@
 /* kir_order.c - one order of statements for every way of building the same kernel.
  *
  * Schedules build operations as arguments of calls, whose order C leaves open. Here every pure operation
- * moves down to just before its first use in its own list, operands from left to right; constants and
+ * moves down to just before its first use in its own list, operands from left to right, and equal ones of a list
+ * become one: several MAPs behind an anchor often have parts in common, such as a saturating form's root. Constants and
  * run-time scalars move to the kernel's start, each once; what nothing uses goes; registers are numbered
  * as they appear. Loads, stores and registers that are set more than once stay where they are. */
 #include "kernel/kir.h"
 
 #include <string.h>
 
+enum { BUCKETS = 1024 };
+
 typedef struct {
     Kernel *k;
     int *sets;               /* times a register is set */
     Stm **def;               /* waiting definition of a register; NULL: none, or placed */
     Reg *same;               /* the register that stands for this one */
+    Stm **found;             /* [BUCKETS], the latest operation of every hash */
+    Stm **before;            /* per register: of what sets it, the one with the same hash before */
+    int *list_of;            /* per register: the list in which its operation was placed */
+    int *lists;              /* begun so far */
+    int list;                /* the one being written */
     Stm *top, *top_last;     /* constants */
     Stm *out, *out_last;     /* the list being written */
 } Order;
@@ -74,6 +82,29 @@ static void place_constant(Order *o, Stm *s) {
     append_to(&o->top, &o->top_last, s);
 }
 
+static bool equal_operations(const Stm *a, const Stm *b) {
+    return a->op == b->op && memcmp(a->arg, b->arg, (size_t)arg_count(a) * sizeof *a->arg) == 0;
+}
+
+/* Once in this list: values of the lists around it are not kept for its sake, through loops that need the registers. */
+static void place_operation(Order *o, Stm *s) {
+    unsigned hash = (unsigned)s->op;
+    for (int i = 0; i < arg_count(s); i++) {
+        s->arg[i] = o->same[s->arg[i]];
+        hash = hash * 31 + (unsigned)s->arg[i];
+    }
+    Stm **bucket = &o->found[hash % BUCKETS];
+    for (const Stm *t = *bucket; t; t = o->before[t->dst])
+        if (o->list_of[t->dst] == o->list && equal_operations(s, t)) {
+            o->same[s->dst] = t->dst;
+            return;
+        }
+    o->before[s->dst] = *bucket;
+    o->list_of[s->dst] = o->list;
+    *bucket = s;
+    append_to(&o->out, &o->out_last, s);
+}
+
 static void place_register(Order *o, Reg r) {
     Stm *s = o->def[r];
     if (!s)
@@ -83,6 +114,8 @@ static void place_register(Order *o, Reg r) {
         place_register(o, s->arg[i]);
     if (is_constant(s))
         place_constant(o, s);
+    else if (s->kind == STM_OP)
+        place_operation(o, s);
     else
         append_to(&o->out, &o->out_last, s);
 }
@@ -96,6 +129,7 @@ static void place_operands(Order *o, const Stm *s) {
 }
 
 static void order_list(Order *o, Stm *list) {
+    o->list = (*o->lists)++;
     for (Stm *s = list, *next; s; s = next) {
         next = s->next;
         if (floats(o, s)) {
@@ -145,6 +179,10 @@ void kernel_order(Kernel *k) {
     o.sets = NEW_ARRAY(k->arena, int, regs);
     o.def = NEW_ARRAY(k->arena, Stm *, regs);
     o.same = NEW_ARRAY(k->arena, Reg, regs);
+    o.found = NEW_ARRAY(k->arena, Stm *, BUCKETS);
+    o.before = NEW_ARRAY(k->arena, Stm *, regs);
+    o.list_of = NEW_ARRAY(k->arena, int, regs);
+    o.lists = &(int){0};
     Rename n = {NEW_ARRAY(k->arena, Reg, regs), NEW_ARRAY(k->arena, RegType, regs), 0};
     for (int i = 0; i < k->reg_count; i++) {
         o.same[i] = i;
