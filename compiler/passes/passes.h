@@ -30,6 +30,8 @@ void pass_tables(Program *p);
  * EFFECT_GRADIENT, in order of the tensor table. No gradient is computed that no parameter needs. */
 void pass_autodiff(Program *p);
 
+void graph_subsample(Graph *g);               /* subsample.c: a convolution that reads one pixel of many, and its weight gradient, read a copy */
+
 /* optimizer.c: graph `update` from the recipe; only for a program with `step`. Needs tables. */
 void pass_optimizer(Program *p);
 

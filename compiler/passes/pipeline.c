@@ -17,6 +17,7 @@ static const Pass pipeline[] = {
     { "tables",    pass_tables,    NULL,       0,       "give every parameter and state its place, those trained alike together" },
     { "narrow",    NULL,           graph_narrow, 1,     "compute what is sliced for the slice alone" },
     { "autodiff",  pass_autodiff,  NULL,       0,       "extend the step graph with gradients" },
+    { "subsample", NULL,           graph_subsample, 1, "strided convolutions of single pixels and their weight gradients read a copy of these" },
     { "optimizer", pass_optimizer, NULL,       0,       "build the update graph from the recipe" },
     { "train",     pass_train,     NULL,       1,       "step and update in one, where no gradient is needed for itself" },
     { "fold",      NULL,           graph_fold, 1,       "simplify expressions and evaluate nodes of constant inputs" },
