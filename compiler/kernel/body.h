@@ -12,11 +12,11 @@ typedef struct {                 /* one operator of one MAP */
     int product;                 /* the argument that is a product and joins this sum as an fma; -1: none */
     bool fused;                  /* that product: never computed alone */
     Reg *reg;                    /* per slot */
-    Reg *inverse;                /* per slot: 1 / a square root, where it was estimated */
+    Reg *estimate, *inverse;     /* per slot: 1 / a square root, where it is estimated; after a Newton step */
     bool *is_mask;               /* per slot: reg is a mask */
 } Term;
 
-typedef struct { Node *map; Term *terms; int count; } MapTerms;
+typedef struct { Node *map; const Expr *expr; Term *terms; int count; } MapTerms;   /* expr: as it is computed */
 
 typedef struct {                 /* an operand from outside, a constant or a run-time scalar */
     Node *node;
@@ -55,6 +55,12 @@ struct Body {
 /* body_terms.c */
 void body_build_terms(Body *b, int map);
 void body_emit_level(Body *b, int level, int slot, const Index *at, Index block);   /* all MAPs' operators of a level */
+
+/* The core of a saturating form (graph/saturate.c), c + (B t) t with c > 0 and t clamped: neither small nor infinite. */
+bool body_is_core(const Expr *d);
+
+/* body_form.c: `e` in the form that takes the fewest products; varying: inputs, the first 64, that differ from vector to vector. */
+const Expr *body_form(Arena *arena, const Expr *e, uint64_t varying);
 
 static inline bool body_per_channel(const Node *sum) { return shape_count(&sum->shape) > 1; }
 

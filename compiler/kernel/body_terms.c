@@ -53,13 +53,30 @@ static int fma_argument(MapTerms *m, const Expr *e) {
     return -1;
 }
 
+/* Behind sums of bytes 12 bits are enough: the estimate as it is. */
+static bool is_coarse(const Body *b) { return b->g->anchor && b->g->anchor->op == OP_CONV_INT8; }
+
+/* Inputs of a MAP, the first 64, that are not the same for all vectors of a channel. */
+static uint64_t varying_inputs(const Body *b, const Node *map) {
+    uint64_t varying = 0;
+    for (int i = 0; i < map->arity && i < 64; i++) {
+        const Source *s = body_source(b, map->in[i]);
+        if (!s || s->level == LEVEL_POINT)
+            varying |= (uint64_t)1 << i;
+    }
+    return varying;
+}
+
 void body_build_terms(Body *b, int map) {
     MapTerms *m = &b->maps[map];
     m->map = b->g->maps[map];
-    const Expr **nodes = expr_nodes(b->l->arena, m->map->attr.expr, &m->count);
+    m->expr = m->map->attr.expr;
+    if (b->l->math == MATH_FAST && !is_coarse(b))
+        m->expr = body_form(b->l->arena, m->expr, varying_inputs(b, m->map));
+    const Expr **nodes = expr_nodes(b->l->arena, m->expr, &m->count);
     m->terms = NEW_ARRAY(b->l->arena, Term, m->count);
     for (int i = 0; i < m->count; i++) {
-        m->terms[i] = (Term){.e = nodes[i], .reg = body_new_regs(b), .inverse = body_new_regs(b),
+        m->terms[i] = (Term){.e = nodes[i], .reg = body_new_regs(b), .estimate = body_new_regs(b), .inverse = body_new_regs(b),
                              .is_mask = NEW_ARRAY(b->l->arena, bool, b->slots)};
     }
     for (int i = 0; i < m->count; i++)
@@ -132,8 +149,7 @@ static Reg emit_fma(Body *b, MapTerms *m, const Expr *e, int product, int slot) 
 
 /* ---- --math=fast: 1 / sqrt(d) by estimate and one Newton step ---- */
 
-/* The core of a saturating form (graph/saturate.c), c + (B t) t with c > 0 and t clamped: neither small nor infinite. */
-static bool is_core(const Expr *d) {
+bool body_is_core(const Expr *d) {
     if (d->op != EXPR_ADD || d->arg[0]->op != EXPR_CONST || !(d->arg[0]->value >= 1e-6) || d->arg[1]->op != EXPR_MUL)
         return false;
     const Expr *scaled = d->arg[1]->arg[0], *t = d->arg[1]->arg[1];
@@ -147,11 +163,8 @@ static bool is_rest(const Expr *d) {
 }
 
 static bool has_estimate(const Body *b, const Term *t) {
-    return b->l->math == MATH_FAST && t->e->op == EXPR_SQRT && t->level == LEVEL_POINT && (is_core(t->e->arg[0]) || is_rest(t->e->arg[0]));
+    return b->l->math == MATH_FAST && t->e->op == EXPR_SQRT && t->level == LEVEL_POINT && (body_is_core(t->e->arg[0]) || is_rest(t->e->arg[0]));
 }
-
-/* Behind sums of bytes 12 bits are enough: the estimate as it is. */
-static bool is_coarse(const Body *b) { return b->g->anchor && b->g->anchor->op == OP_CONV_INT8; }
 
 static Reg newton_step(Kernel *k, Reg d, Reg r) {
     Reg error = kb_op(k, KOP_FNMA, kb_op(k, KOP_FMUL, d, r, NO_REG), r, kb_const(k, 1, true));
@@ -166,18 +179,34 @@ static Reg emit_estimate(Body *b, MapTerms *m, Term *t, int slot) {
     if (is_rest(t->e->arg[0]))
         d = kb_op(k, KOP_FMAX, kb_const(k, 0x1p-100, true), d, NO_REG);
     Reg r = kb_op(k, KOP_RSQRT_EST, d, NO_REG, NO_REG);
+    t->estimate[slot] = r;
     t->inverse[slot] = is_coarse(b) ? r : newton_step(k, d, r);
     return kb_op(k, KOP_FMUL, d, t->inverse[slot], NO_REG);
+}
+
+/* x / (sqrt(d) / 2) by estimate and Newton step in one: x r (3 - d r^2); NO_REG where the divisor is something else. */
+static Reg emit_doubled(Body *b, MapTerms *m, const Expr *e, int slot) {
+    const Expr *half = e->arg[1]->arg[0], *root = e->arg[1]->arg[1];
+    if (half->op != EXPR_CONST || half->value != 0.5 || root->op != EXPR_SQRT || !body_is_core(root->arg[0]))
+        return NO_REG;
+    const Term *t = find_term(m, root);
+    if (!has_estimate(b, t) || is_coarse(b))
+        return NO_REG;
+    Reg r = t->estimate[slot], d = term_reg(b, m, root->arg[0], slot), x = term_reg(b, m, e->arg[0], slot);
+    Reg rest = kb_op(b->k, KOP_FNMA, kb_op(b->k, KOP_FMUL, d, r, NO_REG), r, kb_const(b->k, 3, true));
+    return kb_op(b->k, KOP_FMUL, kb_op(b->k, KOP_FMUL, x, r, NO_REG), rest, NO_REG);
 }
 
 /* x / sqrt(d) and x / (d sqrt(d)) as products; NO_REG where the divisor is something else. */
 static Reg emit_quotient(Body *b, MapTerms *m, const Expr *e, int slot) {
     const Expr *root = e->arg[1], *d = NULL;
+    if (root->op == EXPR_MUL && root->arg[0]->op == EXPR_CONST)
+        return emit_doubled(b, m, e, slot);
     if (root->op == EXPR_MUL) {
         d = root->arg[0]->op == EXPR_SQRT ? root->arg[1] : root->arg[0];
         root = root->arg[0]->op == EXPR_SQRT ? root->arg[0] : root->arg[1];
     }
-    if (root->op != EXPR_SQRT || (d && d != root->arg[0]) || !is_core(root->arg[0]))
+    if (root->op != EXPR_SQRT || (d && d != root->arg[0]) || !body_is_core(root->arg[0]))
         return NO_REG;
     const Term *t = find_term(m, root);
     if (!has_estimate(b, t))
@@ -238,6 +267,6 @@ void body_emit_level(Body *b, int level, int slot, const Index *at, Index block)
             if (m->terms[t].level == level)
                 emit_term(b, m, &m->terms[t], slot, at, block);
         if (level == LEVEL_POINT)
-            b->value[i] = term_reg(b, m, m->map->attr.expr, slot);
+            b->value[i] = term_reg(b, m, m->expr, slot);
     }
 }
