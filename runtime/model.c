@@ -231,7 +231,7 @@ const SalunProgram *salun_program(const SalunModel *m) {
 }
 
 float *salun_table(SalunModel *m, int space, int64_t *floats) {
-    bool there = space >= SALUN_PARAMS && space <= SALUN_SLOTS && m->program->table_floats[space] > 0 && !m->prepared_file;
+    bool there = space >= SALUN_PARAMS && space <= SALUN_SLOTS && m->program->table_floats[space] > 0 && !m->prepared_file && !m->lean;
     if (floats)
         *floats = there ? m->program->table_floats[space] : 0;
     return there ? m->region[space] : NULL;
@@ -256,6 +256,7 @@ void salun_init(SalunModel *m, uint64_t seed) {
     const SalunProgram *p = m->program;
     uint64_t mode = salun_float_mode(false);
     salun_prepared_drop(m);
+    m->lean = false;
     for (int i = 0; i < p->tensor_count; i++) {
         const SalunTensor *t = &p->tensors[i];
         InitJob job = { t, (float *)m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS] + t->offset, seed };

@@ -48,6 +48,8 @@ struct SalunModel {
     SalunRun *runs;                          /* one per thread */
     SalunBound bound[SALUN_BOUNDS];
     bool flush, prepared;
+    bool infer_only;                         /* set before loading: nobody asks for the tables (weights.c) */
+    bool lean;                               /* the tables hold only what infer itself reads, PREPARED is up to date */
     const char *prepared_file;               /* what infer reads instead of the tables, NULL: the tables (prepared.c) */
     SalunMap prepared_map; void *prepared_copy;      /* where it is, when it is the model's own */
     SalunProbe *probe; void *probe_arg;

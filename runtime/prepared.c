@@ -40,18 +40,30 @@ static int compare_pieces(const void *a, const void *b) {
     return x->space != y->space ? (x->space > y->space) - (x->space < y->space) : (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* Fills pieces, with room for every tensor and one more; false: an argument lies in no tensor. */
-static bool find_pieces(const SalunProgram *p, Pieces *pieces, bool *wanted) {
-    for (int32_t i = 0; i < p->infer.count; i++)
-        for (int32_t k = 0; k < p->infer.calls[i].arg_count; k++) {
-            const SalunPlace *place = &p->infer.calls[i].args[k];
+/* Marks the tensors that an entry's arguments lie in; false: an argument lies in none. */
+static bool mark_tensors(const SalunProgram *p, const SalunEntry *e, bool *marked) {
+    for (int32_t i = 0; i < e->count; i++)
+        for (int32_t k = 0; k < e->calls[i].arg_count; k++) {
+            const SalunPlace *place = &e->calls[i].args[k];
             if (place->space != SALUN_PARAMS && place->space != SALUN_STATES)
                 continue;
             int tensor = tensor_at(p, place->space, place->offset);
             if (tensor < 0)
                 return false;
-            wanted[tensor] = true;
+            if (marked)
+                marked[tensor] = true;
         }
+    return true;
+}
+
+bool salun_infer_reads(const SalunProgram *p, bool *read) {
+    return mark_tensors(p, &p->prepare, NULL) && mark_tensors(p, &p->infer, read);
+}
+
+/* Fills pieces, with room for every tensor and one more; false: an argument lies in no tensor. */
+static bool find_pieces(const SalunProgram *p, Pieces *pieces, bool *wanted) {
+    if (!mark_tensors(p, &p->infer, wanted))
+        return false;
     for (int i = 0; i < p->tensor_count; i++)
         if (wanted[i])
             pieces->piece[pieces->count++] = (Piece){ p->tensors[i].is_state ? SALUN_STATES : SALUN_PARAMS, p->tensors[i].offset * 4,
@@ -247,6 +259,27 @@ int salun_prepared_use(SalunModel *m, const void *data, size_t bytes, const char
     m->prepared = true;
     rebind(m, data);
     return 0;
+}
+
+/* Resolves what prepare reads anew; value NULL: in the model's own tables. */
+static void rebind_prepare(SalunModel *m, const void *const *value) {
+    const SalunBound *b = &m->bound[SALUN_BOUND_PREPARE];
+    for (int32_t i = 0; i < b->entry->count; i++)
+        for (int32_t k = 0; k < b->entry->calls[i].arg_count; k++) {
+            const SalunPlace *place = &b->entry->calls[i].args[k];
+            if (place->space != SALUN_PARAMS && place->space != SALUN_STATES)
+                continue;
+            int tensor = value ? tensor_at(m->program, place->space, place->offset) : -1;
+            b->args[b->first[i] + k] = tensor >= 0 && value[tensor]
+                                           ? (char *)value[tensor] + (place->offset - m->program->tensors[tensor].offset * 4)
+                                           : (char *)m->region[place->space] + place->offset;
+        }
+}
+
+void salun_prepare_from(SalunModel *m, const void *const *value) {
+    rebind_prepare(m, value);
+    salun_prepare(m, NULL);
+    rebind_prepare(m, NULL);
 }
 
 void salun_prepared_drop(SalunModel *m) {

@@ -18,4 +18,10 @@ int salun_prepared_use(SalunModel *m, const void *data, size_t bytes, const char
 /* infer reads the model's own tables again. */
 void salun_prepared_drop(SalunModel *m);
 
+/* Marks in read[tensor_count], which is all false, the tensors that infer reads beside PREPARED. False where an argument of infer or
+ * prepare lies in no tensor: such a program keeps all its tables. */
+bool salun_infer_reads(const SalunProgram *p, bool *read);
+/* Runs prepare with value[i] in place of the table's tensor i where it is not NULL. */
+void salun_prepare_from(SalunModel *m, const void *const *value);
+
 #endif

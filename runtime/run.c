@@ -105,7 +105,7 @@ static void advance(SalunModel *m, const SalunBound *b, int64_t images) {
 
 int salun_prepare(SalunModel *m, SalunError *err) {
     (void)err;
-    if (!m->prepared_file)
+    if (!m->prepared_file && !m->lean)
         run_entry(m, SALUN_BOUND_PREPARE);
     m->prepared = true;
     return 0;

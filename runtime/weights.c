@@ -15,7 +15,15 @@
 #include <string.h>
 
 typedef void Note(const char *text, void *arg);
-typedef struct { SalunModel *m; const SalunSt *st; const char *file, *allow; Note *note; void *note_arg; SalunError *err; } Load;
+typedef struct {
+    SalunModel *m;
+    const SalunSt *st;
+    const char *file, *allow;
+    Note *note;
+    void *note_arg;
+    SalunError *err;
+    const void **lent;                       /* by tensor: where prepare reads it in the file; NULL: in the table. NULL: all in tables */
+} Load;
 
 enum { CHUNK = 1024 };
 
@@ -142,17 +150,43 @@ static int check_values(const Load *l) {
     return 0;
 }
 
+/* What stays in the file: F32 that only prepare reads, for models whose tables nobody asks for. Whole vectors may be read behind
+ * the last number, so the file goes on for one. Needs room for tensor_count values; false: the tables are needed. */
+static bool choose_lent(const Load *l, const void **lent, bool *read) {
+    const SalunProgram *p = l->m->program;
+    const unsigned char *end = NULL;
+    if (!salun_infer_reads(p, read))
+        return false;
+    for (int i = 0; i < salun_st_count(l->st); i++) {
+        const SalunStTensor *f = salun_st_at(l->st, i);
+        end = !end || f->data + f->bytes > end ? f->data + f->bytes : end;
+    }
+    for (int i = 0; i < p->tensor_count; i++) {
+        const SalunTensor *t = &p->tensors[i];
+        const SalunStTensor *f = salun_st_find(l->st, t->name);
+        bool fits = f->type == SALUN_ST_F32 && (uintptr_t)f->data % sizeof(float) == 0 && (size_t)(end - f->data) >= f->bytes + SALUN_ALIGN;
+        lent[i] = fits && !read[i] && t->constraint == SALUN_FREE && t->raw_offset < 0 ? f->data : NULL;
+    }
+    return true;
+}
+
+static uint32_t wild_bits(const float *value, int64_t count) {
+    uint32_t wild = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &value[i], sizeof bits);
+        wild |= (bits & 0x7f800000) == 0x7f800000;
+    }
+    return wild;
+}
+
 /* Copies in pieces that stay in cache until they are looked at. Returns whether all are finite. */
 static bool copy_tensor(const SalunStTensor *f, float *value) {
     uint32_t wild = 0;
     for (int64_t at = 0; at < f->count; at += CHUNK) {
         int64_t count = f->count - at < CHUNK ? f->count - at : CHUNK;
         salun_st_floats(f, at, count, value + at);
-        for (int64_t i = 0; i < count; i++) {
-            uint32_t bits;
-            memcpy(&bits, &value[at + i], sizeof bits);
-            wild |= (bits & 0x7f800000) == 0x7f800000;
-        }
+        wild |= wild_bits(value + at, count);
     }
     return !wild;
 }
@@ -166,6 +200,10 @@ static void copy_task(void *arg, int thread, int64_t task) {
     (void)thread;
     if (allowed(c->l, t->name))
         return;
+    if (c->l->lent && c->l->lent[task]) {
+        c->wild[task] = wild_bits(c->l->lent[task], t->count);
+        return;
+    }
     uint64_t mode = salun_float_mode(false);
     float *table = c->l->m->region[t->is_state ? SALUN_STATES : SALUN_PARAMS];
     c->wild[task] = !copy_tensor(salun_st_find(c->l->st, t->name), table + t->offset);
@@ -206,21 +244,47 @@ static int copy_values(const Load *l) {
     return 0;
 }
 
-static int load(const Load *l) {
+static int fill_tables(const Load *l) {
+    salun_prepared_drop(l->m);
+    int code = copy_values(l);
+    if (code)
+        return code;
+    l->m->lean = false;
+    uint64_t mode = salun_float_mode(false);
+    salun_constraint_invert(l->m->program, l->m->region[SALUN_PARAMS], l->m->region[SALUN_RAW]);
+    salun_float_restore(mode);
+    salun_touch(l->m);
+    if (!l->lent)
+        return 0;
+    salun_prepare_from(l->m, l->lent);
+    l->m->lean = true;
+    return 0;
+}
+
+/* Fills what infer reads beside PREPARED, and prepares from where the file lies. */
+static int fill_lean(Load *l) {
+    size_t room = (size_t)l->m->program->tensor_count + 1;
+    const void **lent = calloc(room, sizeof *lent);
+    bool *read = calloc(room, sizeof *read);
+    int code = SALUN_NO_SPACE;
+    if (lent && read) {
+        l->lent = choose_lent(l, lent, read) ? lent : NULL;
+        code = fill_tables(l);
+    } else {
+        salun_error(l->err, code, "%s: out of memory", l->file);
+    }
+    free(lent);
+    free(read);
+    return code;
+}
+
+static int load(Load *l) {
     int code = check_tensors(l);
     if (!code)
         code = check_values(l);
     if (code)
         return code;
-    salun_prepared_drop(l->m);
-    code = copy_values(l);
-    if (code)
-        return code;
-    uint64_t mode = salun_float_mode(false);
-    salun_constraint_invert(l->m->program, l->m->region[SALUN_PARAMS], l->m->region[SALUN_RAW]);
-    salun_float_restore(mode);
-    salun_touch(l->m);
-    return 0;
+    return l->m->infer_only && !l->allow ? fill_lean(l) : fill_tables(l);
 }
 
 /* ---- prepared weights (prepared.h) ---- */
@@ -274,7 +338,7 @@ int salun_load_file(SalunModel *m, const char *path, const char *allow, Note *no
     SalunSt *st = salun_st_open(path, err);
     if (!st)
         return err->code;
-    code = load(&(Load){ m, st, path, allow, note, arg, err });
+    code = load(&(Load){ m, st, path, allow, note, arg, err, NULL });
     if (!code)
         code = salun_map_check(err);
     salun_st_close(st);
@@ -290,7 +354,7 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
     SalunSt *st = salun_st_memory(data, bytes, name, err);
     if (!st)
         return err->code;
-    int code = load(&(Load){ m, st, name, allow, note, arg, err });
+    int code = load(&(Load){ m, st, name, allow, note, arg, err, NULL });
     salun_st_close(st);
     return code;
 }
@@ -299,7 +363,7 @@ int salun_load_memory(SalunModel *m, const void *data, size_t bytes, const char 
 
 int salun_save_file(const SalunModel *m, int space, const char *path, SalunError *err) {
     const SalunProgram *p = m->program;
-    if (m->prepared_file)
+    if (m->prepared_file || m->lean)
         return salun_error(err, SALUN_FAIL, "%s: weights that were prepared cannot be saved as parameters", path);
     if ((space != SALUN_PARAMS && space != SALUN_GRADS) || (space == SALUN_GRADS && !p->table_floats[SALUN_GRADS]))
         return salun_error(err, SALUN_FAIL, "%s: %s has no such table to save", path, p->name);

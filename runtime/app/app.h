@@ -47,7 +47,10 @@ typedef struct {
 /* Opens and checks every .npy file of the port; pictures are opened when their turn comes. */
 int app_feed_open(AppFeed *f, const SalunProgram *p, int port, const AppOptions *o, SalunError *err);
 void app_feed_close(AppFeed *f);
-/* The next n images, plain row-major, to `to`. */
+/* The next n images, plain row-major, where they lie in a file, until app_feed_close; NULL: they have to be read. A file that is
+ * cut short is found by salun_map_check, after they were used. */
+const void *app_feed_take(AppFeed *f, int64_t n);
+/* The same, to `to`. */
 int app_feed_read(AppFeed *f, int64_t n, void *to, SalunError *err);
 /* Names image number i: "cat.jpg", or "x.npy[3]" of a file with several. */
 const char *app_feed_name(const AppFeed *f, int64_t i, char *text, size_t size);

@@ -165,14 +165,29 @@ static int read_image(AppFeed *f, const AppSource *s, int64_t i, void *to, Salun
     return 0;
 }
 
+/* The source of the next image. */
+static AppSource *next_source(AppFeed *f) {
+    while (f->image == f->sources[f->at].count) {
+        f->at++;
+        f->image = 0;
+    }
+    return &f->sources[f->at];
+}
+
+const void *app_feed_take(AppFeed *f, int64_t n) {
+    const AppSource *s = next_source(f);
+    if (s->picture || is_bytes(f, &s->npy) || s->npy.type == SALUN_NPY_I64 || s->count - f->image < n)
+        return NULL;
+    const char *data = (const char *)s->npy.data + (size_t)f->image * app_port_bytes(&f->program->inputs[f->port]);
+    f->image += n;
+    return data;
+}
+
 int app_feed_read(AppFeed *f, int64_t n, void *to, SalunError *err) {
     size_t bytes = app_port_bytes(&f->program->inputs[f->port]);
     for (int64_t k = 0; k < n; k++, f->image++) {
-        while (f->image == f->sources[f->at].count) {
-            f->at++;
-            f->image = 0;
-        }
-        int code = read_image(f, &f->sources[f->at], f->image, (char *)to + (size_t)k * bytes, err);
+        const AppSource *s = next_source(f);
+        int code = read_image(f, s, f->image, (char *)to + (size_t)k * bytes, err);
         if (code)
             return code;
     }

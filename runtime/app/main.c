@@ -1,10 +1,10 @@
 /* main.c - the program around a compiled network: salun_main_infer. */
 #include "app/app.h"
+#include "model.h"
 #include "random.h"
 
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { DEFAULT_TOP = 5 };
@@ -14,7 +14,8 @@ typedef struct {
     AppOptions o;
     SalunModel *m;
     AppFeed feeds[APP_PORTS];
-    void *in[APP_PORTS], *out[APP_PORTS];    /* one batch of every input and output */
+    void *in[APP_PORTS], *out[APP_PORTS];    /* one batch of every input and output; pages that nothing is read into cost nothing */
+    const void *given[APP_PORTS];            /* the batch that infer reads: in, or where a file has it */
     AppLabels labels;
     int64_t images;
 } App;
@@ -58,25 +59,23 @@ static int open_feeds(App *a, SalunError *err) {
     return 0;
 }
 
-static void *batch_new(const SalunProgram *p, const SalunPort *port) {
-    size_t bytes = (size_t)p->batch * app_port_bytes(port), whole = (bytes + SALUN_ALIGN) / SALUN_ALIGN * SALUN_ALIGN;
-    void *data = aligned_alloc(SALUN_ALIGN, whole);
-    return data ? memset(data, 0, whole) : NULL;
-}
-
 static int allocate(App *a, SalunError *err) {
     bool whole = true;
     for (int i = 0; i < a->p->input_count; i++)
-        whole = (a->in[i] = batch_new(a->p, &a->p->inputs[i])) && whole;
+        whole = (a->given[i] = a->in[i] = calloc((size_t)a->p->batch, app_port_bytes(&a->p->inputs[i]) + 1)) && whole;
     for (int i = 0; i < a->p->output_count; i++)
-        whole = (a->out[i] = batch_new(a->p, &a->p->outputs[i])) && whole;
+        whole = (a->out[i] = calloc((size_t)a->p->batch, app_port_bytes(&a->p->outputs[i]) + 1)) && whole;
     return whole ? 0 : salun_error(err, SALUN_NO_SPACE, "out of memory for a batch of %lld images", (long long)a->p->batch);
 }
 
 static int read_batch(App *a, int64_t n, SalunError *err) {
     int code = 0;
-    for (int i = 0; i < a->p->input_count && !code; i++)
-        code = app_feed_read(&a->feeds[i], n, a->in[i], err);
+    for (int i = 0; i < a->p->input_count && !code; i++) {
+        const void *there = app_feed_take(&a->feeds[i], n);
+        a->given[i] = there ? there : a->in[i];
+        if (!there)
+            code = app_feed_read(&a->feeds[i], n, a->in[i], err);
+    }
     return code;
 }
 
@@ -103,7 +102,7 @@ static int measure(App *a, SalunError *err) {
     if (!a->images)
         fill_random(a);
     double seconds = a->o.bench > 0 ? a->o.bench : 1;
-    code = (a->o.profile ? app_profile : app_bench)(a->m, n, (const void *const *)a->in, a->out, seconds, err);
+    code = (a->o.profile ? app_profile : app_bench)(a->m, n, a->given, a->out, seconds, err);
     return code ? code : salun_map_check(err);
 }
 
@@ -143,7 +142,7 @@ static int run_batches(App *a, AppOutput *out, int top, SalunError *err) {
         int64_t n = a->images - done < a->p->batch ? a->images - done : a->p->batch;
         code = read_batch(a, n, err);
         if (!code)
-            code = salun_infer(a->m, n, (const void *const *)a->in, a->out, err);
+            code = salun_infer(a->m, n, a->given, a->out, err);
         if (!code)
             code = salun_map_check(err);     /* weights that are mapped */
         if (!code)
@@ -183,6 +182,7 @@ static int run(App *a, SalunError *err) {
     a->m = salun_create(a->p, a->o.threads, err);
     if (!a->m)
         return err->code;
+    a->m->infer_only = true;
     int code = load_weights(a, err);
     if (!code)
         code = open_feeds(a, err);

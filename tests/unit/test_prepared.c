@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "model.h"
+#include "safetensors.h"
 #include "tiny_program.h"
 
 static char folder[] = "/tmp/test_prepared.XXXXXX";
@@ -113,6 +114,67 @@ static void test_same_bits(void **state) {
     salun_destroy(c);
     salun_destroy(d);
     free(data);
+}
+
+/* The weights of a model with something behind them, so that whole vectors may be read everywhere in fc.weight. */
+static void save_long(SalunModel *m, const char *name) {
+    static const int64_t tracked[SALUN_ALIGN / 8];
+    const float *value = salun_table(m, SALUN_PARAMS, NULL);
+    SalunError err;
+    const SalunStOut t[] = {
+        { "fc.weight", SALUN_ST_F32, 2, { TINY_OUT, TINY_IN }, value + TINY_W }, { "fc.bias", SALUN_ST_F32, 1, { TINY_OUT }, value + TINY_B },
+        { "act.a", SALUN_ST_F32, 1, { 1 }, value + TINY_A },
+        { "center.mean", SALUN_ST_F32, 1, { TINY_OUT }, salun_table(m, SALUN_STATES, NULL) },
+        { "center.num_batches_tracked", SALUN_ST_I64, 1, { SALUN_ALIGN / 8 }, tracked },
+    };
+    assert_int_equal(salun_st_save(path_of(name), t, 5, NULL, 0, &err), 0);
+}
+
+/* Where nobody asks for the tables, prepare reads the weights where their file lies: the same bits, and the same prepared file. */
+static void test_read_in_place(void **state) {
+    (void)state;
+    SalunProgram p = deployed();
+    SalunError err;
+    int64_t floats = 5;
+    size_t bytes, again;
+    float want[TINY_BATCH * TINY_OUT], second[TINY_BATCH * TINY_OUT];
+    SalunModel *a = model_new(&p, 1), *b = model_new(&p, 2), *c = salun_create(&p, 2, &err);
+    infer(a, want);
+    infer(b, second);
+    save_long(a, "a.safetensors");
+    save_long(b, "b.safetensors");
+    assert_int_equal(salun_save_prepared(a, path_of("a.prepared"), &err), 0);
+    c->infer_only = true;
+    load(c, "a.safetensors");
+    assert_true(c->lean);
+    assert_true(((float *)c->region[SALUN_PARAMS])[TINY_W] == 0);
+    assert_null(salun_table(c, SALUN_PARAMS, &floats));
+    assert_int_equal(floats, 0);
+    assert_int_equal(salun_save_file(c, SALUN_PARAMS, path_of("x.safetensors"), &err), SALUN_FAIL);
+    expect_same(want, c);
+    assert_int_equal(salun_prepare(c, &err), 0);
+    expect_same(want, c);
+    assert_int_equal(salun_save_prepared(c, path_of("c.prepared"), &err), 0);
+    unsigned char *x = read_whole("a.prepared", &bytes), *y = read_whole("c.prepared", &again);
+    assert_int_equal(bytes, again);
+    assert_memory_equal(x, y, bytes);
+    unlink(path_of("a.safetensors"));
+    load(c, "b.safetensors");
+    expect_same(second, c);
+    load(c, "a.prepared");
+    expect_same(want, c);
+    assert_int_equal(salun_load_file(c, path_of("b.safetensors"), "center.*", NULL, NULL, &err), 0);
+    assert_false(c->lean);
+    assert_non_null(salun_table(c, SALUN_PARAMS, NULL));
+    load(c, "b.safetensors");
+    salun_init(c, 2);
+    salun_table(c, SALUN_STATES, NULL)[1] = 2;
+    expect_same(second, c);
+    salun_destroy(a);
+    salun_destroy(b);
+    salun_destroy(c);
+    free(x);
+    free(y);
 }
 
 /* A model of prepared weights is not a model of parameters, until it gets some. */
@@ -236,8 +298,8 @@ static void test_cut_while_mapped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_life), cmocka_unit_test(test_refused), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_cut_while_mapped),
+        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_read_in_place), cmocka_unit_test(test_life), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_damaged), cmocka_unit_test(test_cut_while_mapped),
     };
     if (!mkdtemp(folder))
         return 1;
