@@ -1,11 +1,13 @@
 /* peak.c - what this machine can do at most: float32 multiply-adds per second with vectors of 128, 256 and 512 bits, int8 dot
- * products, and bytes per second from cache and memory, in 1 to N threads at once.
+ * products, and bytes per second from cache and memory, in 1 to N threads at once; with two, how often they can answer each other.
  *
  * usage: peak THREADS
  * Prints one JSON object a line: {"name": ..., "unit": ..., "threads": N, "best": B, "median": M}. The best of many short repetitions
  * is what the machine can; the median tells how busy it was. Compiled with -march=native: what the processor lacks is left out. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,31 +98,50 @@ static double read_l2(float *b, int64_t turns) { return read_all(b, L2_BYTES, tu
 static double read_memory(float *b, int64_t turns) { return read_all(b, MEMORY_BYTES, turns); }
 static double write_memory(float *b, int64_t turns) { return write_all(b, MEMORY_BYTES, turns); }
 
+/* ---- two threads ---- */
+
+/* One line of memory goes there and back. Processors without a common cache take several times as long for it, and for all that
+ * one of them wrote and the other reads. In thousands of round trips. */
+static double round_trips(float *buffer, int64_t turns) {
+    static _Atomic unsigned seats;
+    static _Alignas(128) _Atomic int64_t ball;
+    (void)buffer;
+    int64_t me = atomic_fetch_add(&seats, 1) & 1;
+    for (int64_t t = 0; t < turns; t++) {
+        for (int spins = 1; (atomic_load(&ball) & 1) != me; spins++)
+            if (spins % 2000 == 0)
+                sched_yield();
+        atomic_fetch_add(&ball, 1);
+    }
+    return me ? 0 : 1e3 * (double)turns;
+}
+
 /* ---- running ---- */
 
 typedef double Work(float *buffer, int64_t turns);       /* returns operations or bytes */
-typedef struct { const char *name, *unit; Work *work; int64_t turns; } Row;
+typedef struct { const char *name, *unit; Work *work; int64_t turns; int threads; } Row;      /* threads: only with so many; 0: any */
 
 static const Row rows[] = {
 #if defined(__x86_64__)
-    { "mul_add_128", "GFLOP/s", mul_add_128, 600000 },
+    { "mul_add_128", "GFLOP/s", mul_add_128, 600000, 0 },
 #endif
 #if defined(__FMA__) || defined(__aarch64__)
-    { "fma_128", "GFLOP/s", fma_128, 600000 },
+    { "fma_128", "GFLOP/s", fma_128, 600000, 0 },
 #endif
 #if defined(__FMA__)
-    { "fma_256", "GFLOP/s", fma_256, 600000 },
+    { "fma_256", "GFLOP/s", fma_256, 600000, 0 },
 #endif
 #if defined(__AVX512F__)
-    { "fma_512", "GFLOP/s", fma_512, 600000 },
+    { "fma_512", "GFLOP/s", fma_512, 600000, 0 },
 #endif
 #if defined(__AVX512VNNI__)
-    { "int8_512", "GOP/s", int8_512, 600000 },
+    { "int8_512", "GOP/s", int8_512, 600000, 0 },
 #endif
-    { "read_l1", "GB/s", read_l1, 20000 },
-    { "read_l2", "GB/s", read_l2, 1000 },
-    { "read_memory", "GB/s", read_memory, 1 },
-    { "write_memory", "GB/s", write_memory, 1 },
+    { "read_l1", "GB/s", read_l1, 20000, 0 },
+    { "read_l2", "GB/s", read_l2, 1000, 0 },
+    { "read_memory", "GB/s", read_memory, 1, 0 },
+    { "write_memory", "GB/s", write_memory, 1, 0 },
+    { "round_trips", "M/s", round_trips, 4000, 2 },
 };
 
 typedef struct { const Row *row; float *buffer; double done, begin, end; pthread_barrier_t *start; } Share;
@@ -171,6 +192,8 @@ int main(int argc, char **argv) {
     }
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         double rate[REPETITIONS];
+        if (rows[r].threads && rows[r].threads != threads)
+            continue;
         for (int i = 0; i < threads; i++)
             share[i].row = &rows[r];
         for (int k = 0; k < REPETITIONS; k++)
