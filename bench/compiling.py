@@ -35,6 +35,12 @@ def call(command, env=None, cwd=None):
     return done.stdout
 
 
+def seconds(command):
+    begin = time.perf_counter()
+    call(command)
+    return round(time.perf_counter() - begin, 3)
+
+
 class Net:
     """What is compiled: a file of bench/nets or models, options of salunc, the batch, inference (`infer`) or training (`step`)."""
 
@@ -127,17 +133,14 @@ class Compiler:
             return stem, json.load(source)
 
     def _object(self, net, stem):
-        begin, facts = time.perf_counter(), {}
+        facts = {}
         if net.backend == "llvm":
-            call([self.salunc, *net.arguments(), "--backend=llvm", "-o", stem + ".o"])
-            facts["salunc_s"] = round(time.perf_counter() - begin, 3)
+            facts["salunc_s"] = seconds([self.salunc, *net.arguments(), "--backend=llvm", "-o", stem + ".o"])
         else:
-            call([self.salunc, *net.arguments(), "-o", stem + ".c"])
-            facts["salunc_s"] = round(time.perf_counter() - begin, 3)
+            # the better of two: the first one of a session reads salunc and its libraries from the disk
+            facts["salunc_s"] = min(seconds([self.salunc, *net.arguments(), "-o", stem + ".c"]) for _ in range(2))
             facts["source_bytes"] = os.path.getsize(stem + ".c")
-            begin = time.perf_counter()
-            call([net.backend, *self.flags, "-c", stem + ".c", "-o", stem + ".o"])
-            facts["cc_s"] = round(time.perf_counter() - begin, 3)
+            facts["cc_s"] = seconds([net.backend, *self.flags, "-c", stem + ".c", "-o", stem + ".o"])
         facts["object_bytes"] = int(call(["size", stem + ".o"]).splitlines()[1].split()[3])
         with open(stem + ".h") as header:
             name = re.search(r"extern const SalunProgram (\w+)_program;", header.read()).group(1)
