@@ -47,7 +47,7 @@ def tune(bench, net, threads):
             continue
         seen.add(after.group(0))
         other += 1
-        gain += times[before] > 1.03 * times[after.group(1)]
+        gain += times.get(before, 0) > 1.03 * times[after.group(1)]      # no candidate, no time
     return net.variant(options=(*net.options, f"--tune={path}")), [problems, other, gain]
 
 
